@@ -1,0 +1,235 @@
+/* The interpreter of ops: runs a plan's ops one after the other and notes result and time of each.
+ *
+ * It is compiled twice from this one file: into the stub, which runs the container's half of a plan as the
+ * container's first process, and into the cffi extension, which runs the host's half in the caller's process. */
+#include "sys.h"
+#include "plan.h"
+
+#include <linux/fcntl.h>
+#include <linux/openat2.h>
+#include <linux/netlink.h>
+#include <linux/time_types.h>
+
+#define PATH_MAX 4096
+
+static uint64_t now_ns(void)
+{
+	struct __kernel_timespec t;
+
+	sys2(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static long openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+{
+	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve };
+
+	return sys4(__NR_openat2, dir, path, &how, sizeof how);
+}
+
+static long op_write(int dir, const char *path, const char *data, uint64_t len, uint64_t flags, uint64_t resolve)
+{
+	long fd = openat2(dir, path, flags, flags & O_CREAT ? 0644 : 0, resolve);
+
+	if (fd < 0)
+		return fd;
+	/* One write: cgroup and proc files take a value as a whole, and a short write there is a failure. */
+	long n = sys3(__NR_write, fd, data, len);
+
+	sys1(__NR_close, fd);
+	return n < 0 || n == (long)len ? n : -EIO;
+}
+
+/* O_PATH descriptor of `path` below `root`, made where it is missing.  Every prefix is resolved by openat2 inside
+ * root, so a symlink of an image leads nowhere else; what is new is made by its parent's descriptor. */
+static long op_make(int root, const char *path, uint64_t mode, int file)
+{
+	const uint64_t in_root = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+	char prefix[PATH_MAX];
+	long parent = root, fd = openat2(root, path, O_PATH, 0, in_root);
+	size_t i = 0, name = 0;
+
+	if (fd != -ENOENT)
+		return fd;
+	while (path[i]) {
+		while (path[i] == '/' && i < PATH_MAX - 1)
+			prefix[i] = '/', i++;
+		name = i;
+		while (path[i] && path[i] != '/' && i < PATH_MAX - 1)
+			prefix[i] = path[i], i++;
+		if (i >= PATH_MAX - 1)
+			fd = -ENAMETOOLONG;
+		if (i == name || fd == -ENAMETOOLONG)
+			break;
+		prefix[i] = 0;
+		fd = openat2(root, prefix, O_PATH, 0, in_root);
+		if (fd == -ENOENT) {
+			if (file && !path[i]) {
+				fd = openat2(parent, prefix + name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, mode, 0);
+				if (fd >= 0)
+					fd = sys1(__NR_close, fd);
+			} else {
+				fd = sys3(__NR_mkdirat, parent, prefix + name, file ? 0755 : mode);
+			}
+			if (fd >= 0)
+				fd = openat2(root, prefix, O_PATH, 0, in_root);
+		}
+		if (parent != root)
+			sys1(__NR_close, parent);
+		parent = fd;
+		if (fd < 0)
+			break;
+	}
+	if (fd < 0 && parent >= 0 && parent != root)
+		sys1(__NR_close, parent);
+	return fd;
+}
+
+static long op_rtnl(int sock, const void *message, uint64_t len)
+{
+	struct {
+		struct nlmsghdr head;
+		int error;
+		char rest[4096];
+	} reply;
+	long n = sys6(__NR_sendto, sock, (long)message, (long)len, 0, 0, 0);
+
+	if (n < 0)
+		return n;
+	n = sys6(__NR_recvfrom, sock, (long)&reply, sizeof reply, 0, 0, 0);
+	if (n < 0)
+		return n;
+	if ((size_t)n < sizeof reply.head + sizeof reply.error || reply.head.nlmsg_type != NLMSG_ERROR)
+		return -EBADMSG;
+	return reply.error;
+}
+
+static long op_wait(int sync)
+{
+	char go;
+	long n = sys3(__NR_read, sync, &go, 1);
+
+	return n == 0 ? -EPIPE : n < 0 ? n : 0;
+}
+
+static long op_sendfd(int sock, int fd, void *text, uint64_t len)
+{
+	struct {
+		uint64_t len;
+		int level, type, fd, pad;
+	} control = { 16 + sizeof(int), 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, fd, 0 };
+	struct {
+		void *base;
+		uint64_t len;
+	} iov = { text, len };
+	struct {
+		void *name;
+		uint64_t namelen;
+		void *iov;
+		uint64_t iovlen;
+		void *control;
+		uint64_t controllen;
+		uint64_t flags;
+	} message = { 0, 0, &iov, 1, &control, sizeof control, 0 };
+	long n = sys3(__NR_sendmsg, sock, &message, 0);
+
+	return n < 0 ? n : 0;
+}
+
+/* As execvp(3): the first path that can be executed; EACCES wins over ENOENT in what is told afterwards. */
+static long op_exec(char **paths, char **argv, char **envp)
+{
+	long worst = -ENOENT;
+
+	for (; *paths; paths++) {
+		long error = sys3(__NR_execve, *paths, argv, envp);
+
+		if (error != -ENOENT && error != -ENOTDIR && error != -EACCES)
+			return error;
+		if (error == -EACCES)
+			worst = error;
+	}
+	return worst;
+}
+
+static long run_op(const struct op *op, const uint64_t *a)
+{
+	switch (op->kind) {
+	case OP_SYSCALL:
+		return sys6(op->nr, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4], (long)a[5]);
+	case OP_WRITE:
+		return op_write((int)a[0], (char *)a[1], (char *)a[2], a[3], a[4], a[5]);
+	case OP_MAKE:
+		return op_make((int)a[0], (char *)a[1], a[2], (int)a[3]);
+	case OP_RTNL:
+		return op_rtnl((int)a[0], (void *)a[1], a[2]);
+	case OP_WAIT:
+		return op_wait((int)a[0]);
+	case OP_SENDFD:
+		return op_sendfd((int)a[0], (int)a[1], (void *)a[2], a[3]);
+	case OP_EXEC:
+		return op_exec((char **)a[0], (char **)a[1], (char **)a[2]);
+	}
+	return -ENOSYS;
+}
+
+/* Turns the offsets that the relocation list names into pointers; once for each mapping of a plan. */
+static void plan_relocate(struct plan *p)
+{
+	char *base = (char *)p;
+	uint32_t *reloc = (uint32_t *)(base + p->relocs);
+
+	for (uint32_t i = 0; i < p->nrelocs; i++)
+		*(uint64_t *)(base + reloc[i]) += (uint64_t)base;
+}
+
+/* Runs the ops from `first` up to `last`; the index of the op that failed, or -1. */
+static int plan_run(struct plan *p, uint32_t first, uint32_t last)
+{
+	struct op *ops = (struct op *)((char *)p + p->ops);
+	struct result *results = (struct result *)((char *)p + p->results);
+	uint64_t t = now_ns();
+
+	for (uint32_t i = first; i < last; i++) {
+		const struct op *op = &ops[i];
+		volatile struct result *r = &results[i];
+		uint64_t arg[6];
+		int empty = 0;
+		long value;
+
+		for (int k = 0; k < 6; k++) {
+			arg[k] = op->arg[k];
+			if (op->slots & (1 << k)) {
+				int fd = p->slot[op->arg[k]];
+
+				empty |= fd == -1;
+				arg[k] = (uint64_t)(int64_t)fd;
+			}
+		}
+		r->begin_ns = t;
+		if (empty) {
+			r->state = OP_SKIPPED;
+			r->end_ns = t;
+			continue;
+		}
+		r->state = OP_ENTERED;
+		value = run_op(op, arg);
+		t = now_ns();
+		r->end_ns = t;
+		r->value = value;
+		if (value < 0 && value >= -4095) {
+			r->error = (int)-value;
+			r->state = OP_FAILED;
+			for (int k = 0; k < op->nok; k++)
+				if (op->ok[k] == -value)
+					r->state = OP_FORGIVEN;
+			if (r->state == OP_FAILED)
+				return p->failed = (int)i;
+		} else {
+			r->state = OP_DONE;
+			if (op->out >= 0)
+				p->slot[op->out] = (int)value;
+		}
+	}
+	return -1;
+}

@@ -1,0 +1,119 @@
+"""Ops: a container start as data. One op is one system call, or one file write, with its arguments and its reason.
+
+Constructors only; nothing happens here. program.py turns ops into bytes, describe.py into sentences.
+"""
+
+from __future__ import annotations
+
+from minicontainer.kernel.flags import AT_FDCWD
+
+# enum op_kind of plan.h; tests/unit/stub holds the two equal.
+SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC = range(1, 8)
+
+O_WRONLY = 1
+
+
+class Slot:
+    """A file descriptor that an op yields and later ops use. A forgiven failure leaves it empty, and its users skip."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class Blob:
+    """Bytes passed by pointer, with the text that explains them."""
+
+    __slots__ = ("data", "text")
+
+    def __init__(self, data: bytes, text: str = "") -> None:
+        self.data = data
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text or f"{len(self.data)} bytes"
+
+
+class PointerTo(Blob):
+    """A struct in which the word at offset points to target (struct sock_fprog of seccomp(2))."""
+
+    __slots__ = ("offset", "target")
+
+    def __init__(self, data: bytes, offset: int, target: bytes, text: str = "") -> None:
+        super().__init__(data, text)
+        self.offset = offset
+        self.target = target
+
+
+class Op:
+    """One step.
+
+    kind: SYSCALL … EXEC; call: the name people know; args: as passed; out: the Slot that takes the result;
+    ok: errnos (at most two) that are no failure; why: one line.
+    """
+
+    __slots__ = ("args", "call", "kind", "ok", "out", "why")
+
+    def __init__(self, kind: int, call: str, args: tuple, why: str, out: Slot | None = None, ok: tuple = ()) -> None:
+        self.kind = kind
+        self.call = call
+        self.args = args
+        self.why = why
+        self.out = out
+        self.ok = ok
+
+
+def syscall(name: str, *args: object, out: Slot | None = None, ok: tuple = (), why: str = "") -> Op:
+    """Any system call: int by value, str and bytes by pointer (NUL added to str), Blob by pointer, Slot as its fd."""
+    return Op(SYSCALL, name, args, why, out, ok)
+
+
+def write_file(path: str, data: bytes | str, *, why: str, ok: tuple = (), dir: Slot | None = None, flags: int = O_WRONLY,
+               resolve: int = 0) -> Op:
+    """Opens a file that is there (flags, resolve: openat2(2)), writes data in one write, closes."""
+    raw = data.encode() if isinstance(data, str) else data
+    return Op(WRITE, "write_file", (AT_FDCWD if dir is None else dir, path, raw, len(raw), flags, resolve), why, None, ok)
+
+
+def mkdir(path: str, mode: int = 0o755, *, why: str, ok: tuple = (), dir: Slot | None = None) -> Op:
+    """mkdirat(2)."""
+    return Op(SYSCALL, "mkdirat", (AT_FDCWD if dir is None else dir, path, mode), why, None, ok)
+
+
+def openat2(dir: Slot | None, path: str, flags: int, *, out: Slot, why: str, resolve: int = 0, mode: int = 0,
+            ok: tuple = ()) -> Op:
+    """openat2(2); the descriptor is always close-on-exec."""
+    from struct import pack
+
+    how = Blob(pack("QQQ", flags | 0o2000000, mode, resolve))
+    return Op(SYSCALL, "openat2", (AT_FDCWD if dir is None else dir, path, how, 24), why, out, ok)
+
+
+def make(root: Slot, path: str, *, out: Slot, why: str, mode: int = 0o755, file: bool = False) -> Op:
+    """An O_PATH descriptor of a path below root, made where it is missing; no symlink leads out of root."""
+    return Op(MAKE, "make", (root, path, mode, int(file)), why, out)
+
+
+def rtnl(sock: Slot, message: bytes, text: str, *, why: str, ok: tuple = ()) -> Op:
+    """Sends one rtnetlink message (nlmsghdr included) and waits for its acknowledgement; text as ip(8) says it."""
+    return Op(RTNL, "rtnetlink", (sock, Blob(message, text), len(message)), why, None, ok)
+
+
+def wait(sync: Slot, *, why: str) -> Op:
+    """Waits for the parent's go."""
+    return Op(WAIT, "wait", (sync,), why)
+
+
+def send_fd(sock: Slot, fd: Slot, text: str, *, why: str) -> Op:
+    """Sends a descriptor over a unix socket (SCM_RIGHTS, unix(7)) with text as its payload."""
+    raw = text.encode()
+    return Op(SENDFD, "sendmsg", (sock, fd, raw, len(raw)), why)
+
+
+def execute(paths: list[str], argv: list[str], env: list[str], *, why: str) -> Op:
+    """execve(2) of the first path that is there; ends the plan."""
+    return Op(EXEC, "execve", (paths, argv, env), why)
