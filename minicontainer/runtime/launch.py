@@ -1,0 +1,204 @@
+"""Carries out a plan: host ops, clone3, host ops, go; and tells what became of each step.
+
+    this process                                   the stub
+    ────────────                                   ────────
+    run the ops before
+    clone3 ──────────────────────────────────────▶ runs its ops
+    run the ops after (pid is known)               …
+    write one byte ──────────── sync ────────────▶ (waits for it once)
+    receive the terminal's master, if any ◀─────── sends it
+    end of file ◀───────────────────────────────── execve closed its end, or it died
+    read the shared results
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from time import clock_gettime_ns
+
+from minicontainer.errors import KernelError, StartError
+from minicontainer.kernel import calls, spawn
+from minicontainer.kernel.flags import CLONE
+from minicontainer.runtime.plan import Plan
+from minicontainer.stub import program as prog
+from minicontainer.stub.ops import EXEC, Op
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SOCK_SEQPACKET_CLOEXEC = 5 | 0o2000000
+_SYNC_FD, _CONSOLE_FD = 4, 5
+STUB = os.path.join(os.path.dirname(prog.__file__), "stub")
+
+
+class Launch:
+    """A plan being carried out, step by step, so that whoever explains it sees each result.
+
+    After start(): pid, pidfd, console (the pty master's descriptor, or -1). `steps` pairs every op with its result as far as
+    it got; the clone itself is `clone_begin_ns` and `clone_ns`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.pid = 0
+        self.pidfd = self.console = -1
+        self.clone_begin_ns = self.clone_ns = 0
+        self.steps: list[tuple[str, Op, prog.Result]] = []
+        self._program: prog.Program | None = None
+        self._shared: spawn.SharedMemory | None = None
+
+    def start(self, stdio: tuple[int, int, int] = (0, 1, 2), *, console_socket: int = -1,
+              born: Callable[[int], None] | None = None) -> None:
+        """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember.
+
+        StartError names the step that failed; the process is gone then, the cgroup is the caller's to remove.
+        """
+        self._host("host", self.plan.before)
+        ours, theirs = _socket.socketpair(1, _SOCK_SEQPACKET_CLOEXEC)
+        try:
+            self._clone(stdio, theirs, console_socket)
+            theirs.close()
+            if born:
+                born(self.pid)
+            self._host("host", self.plan.after(self.pid))
+            self._go(ours)
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            ours.close()
+            theirs.close()
+
+    def _host(self, where: str, ops: list[Op]) -> None:
+        if not ops:
+            return
+        program = prog.Program(ops, {})
+        failed = spawn.run_here(program.code)
+        results = program.results()
+        self.steps += [(where, op, r) for op, r in zip(ops, results) if r.state != prog.PENDING]
+        if failed >= 0:
+            raise start_error(ops[failed], results[failed].errno)
+
+    def _clone(self, stdio: tuple[int, int, int], sync: _socket.socket, console_socket: int) -> None:
+        plan = self.plan
+        fds = [*stdio, -1, sync.fileno(), console_socket if console_socket >= 0 else sync.fileno()]
+        slots = {plan.sync: _SYNC_FD}
+        if plan.console:
+            slots[plan.console] = _CONSOLE_FD
+        self._program = prog.Program(list(plan.container), slots)
+        self._shared = spawn.SharedMemory(self._program.code)
+        fds[3] = self._shared.fd
+        with open(STUB, "rb") as f:
+            stub = calls.sealed_memfd("minicontainer", f.read())
+        cgroup_fd = os.open(plan.unified_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if plan.unified_dir else -1
+        back = self._join_pid_namespace()
+        self.clone_begin_ns = clock_gettime_ns(1)
+        try:
+            self.pid, self.pidfd = spawn.spawn(stub, fds, plan.flags, cgroup_fd=cgroup_fd)
+        except KernelError as e:
+            raise StartError(e.call, "", e.errno, clone_hint(e.errno)) from None
+        finally:
+            self.clone_ns = clock_gettime_ns(1) - self.clone_begin_ns
+            for fd in (stub, cgroup_fd):
+                if fd >= 0:
+                    os.close(fd)
+            self._shared.close()
+            if back >= 0:
+                calls.setns(back, CLONE["CLONE_NEWPID"])
+                os.close(back)
+
+    def _join_pid_namespace(self) -> int:
+        """setns(CLONE_NEWPID) moves only the children of who calls it, so the parent does it; a descriptor to go back."""
+        path = next((path for kind, path in self.plan.joined if kind == "pid"), None)
+        if path is None:
+            return -1
+        back = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        calls.setns(fd, CLONE["CLONE_NEWPID"])
+        os.close(fd)
+        return back
+
+    def _go(self, sync: _socket.socket) -> None:
+        try:
+            sync.send(b"g")
+        except BrokenPipeError:
+            pass  # it failed before it came to wait: the results below say where
+        while True:
+            try:
+                data, control, _, _ = sync.recvmsg(64, 64)
+            except ConnectionResetError:
+                break
+            if not data:
+                break
+            for level, kind, payload in control:
+                if (level, kind) == (1, 1):
+                    self.console = int.from_bytes(payload[:4], "little")
+                    os.set_inheritable(self.console, False)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Reads what the stub left in the shared memory."""
+        if self._program is None or self._shared is None:
+            return
+        view = self._shared.view
+        results = self._program.results(view)
+        self.steps += [("container", op, r) for op, r in zip(self._program.ops, results) if r.state != prog.PENDING]
+        failed = self._program.failed(view)
+        if failed >= 0:
+            op = self._program.ops[failed]
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            raise start_error(op, results[failed].errno)
+        last = results[-1]
+        if last.state != prog.ENTERED:
+            at = next((i for i, r in enumerate(results) if r.state in (prog.PENDING, prog.ENTERED)), 0)
+            died = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            status = died.si_status if died else 0
+            op = self._program.ops[at]
+            raise StartError(op.call, "", 0, "a memory limit too small to start in does this; see dmesg" if status == 9 else "",
+                             message=f"the container's first process ended (status {status}) before its program ran, at: {op.call}, {op.why}")
+
+    def _abort(self) -> None:
+        """Nothing half-made stays: the child dies, and with it its namespaces and mounts."""
+        if self.pidfd < 0:
+            return
+        try:
+            calls.pidfd_send_signal(self.pidfd, 9)
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        except (KernelError, ChildProcessError):
+            pass  # it is gone already
+        os.close(self.pidfd)
+        self.pidfd = -1
+
+
+def start_error(op: Op, errno: int) -> StartError:
+    """The error for a failed op: the call with its arguments decoded, why it is done, errno, and what to try."""
+    from minicontainer.stub import describe
+
+    if op.kind == EXEC:
+        return _exec_error(op, errno)
+    call = describe.call(op)
+    message = f"{call}: {os.strerror(errno)} ({describe.ERRNO.get(errno, errno)}), at the step: {op.why}"
+    return StartError(op.call, "", errno, describe.hint(op, errno), message=message)
+
+
+def _exec_error(op: Op, errno: int) -> StartError:
+    """docker's words and exit codes: 127 not found, 126 found but not to be executed."""
+    program = op.args[1][0]
+    if errno in (2, 20):
+        what = "executable file not found in $PATH" if "/" not in program else os.strerror(errno).lower()
+        return StartError("execve", program, errno, "", message=f'exec: "{program}": {what}', exit_code=127)
+    return StartError("execve", program, errno, "", message=f'exec: "{program}": {os.strerror(errno).lower()}', exit_code=126)
+
+
+def clone_hint(errno: int) -> str:
+    """What clone3's errnos mean (clone(2)); some mislead."""
+    return {
+        1: "run it as root (sudo minicontainer …)",
+        28: "a limit on namespaces is reached: see /proc/sys/user/max_*_namespaces",
+        11: "too many processes: see ulimit -u and the pids limit of the cgroup",
+        12: "no memory, or the pid namespace's first process is gone",
+        22: "this kernel lacks one of the namespaces",
+        38: "this kernel has no clone3 (Linux 5.3)",
+    }.get(errno, "")

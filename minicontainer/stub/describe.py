@@ -1,0 +1,143 @@
+"""Ops in words: the real call with decoded flags, for --explain, --dry-run and errors. Imported only by those."""
+
+from __future__ import annotations
+
+from errno import errorcode as ERRNO
+from struct import unpack
+
+from minicontainer.kernel import flags as f
+from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, WAIT, WRITE, Blob, Op, PointerTo, Slot
+
+_AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
+_FD = {"FSOPEN_CLOEXEC": 1}
+# call: what each argument is; None prints it as it is.
+_DECODE: dict[str, tuple] = {
+    "mount": (None, None, None, f.MS, None), "umount2": (None, f.MNT), "fsopen": (None, _FD),
+    "fsconfig": (None, "fsconfig", None, None, None), "fsmount": (None, {"FSMOUNT_CLOEXEC": 1}, f.MOUNT_ATTR),
+    "open_tree": ("dir", None, f.OPEN_TREE), "move_mount": (None, None, None, None, f.MOVE_MOUNT),
+    "mount_setattr": (None, None, _AT, "mount_attr", None), "unshare": (f.CLONE,), "setns": (None, f.CLONE),
+    "mkdirat": ("dir", None, "octal"), "mknodat": ("dir", None, "mode", "device"), "umask": ("octal",),
+    "openat2": ("dir", None, "how", None), "prctl": ("prctl", "prctl1", "prctl2"), "seccomp": ("seccomp", None, None),
+    "keyctl": ("keyctl", None), "prlimit64": (None, "rlimit", None, None), "close_range": (None, "max", {"CLOSE_RANGE_CLOEXEC": 4}),
+    "rt_sigprocmask": ("sigmask", None, None, None), "ioctl": (None, "ioctl", None), "socket": ("socket", "socktype", None),
+    "setgroups": (None, None), "symlinkat": (None, "dir", None),
+}
+_IOCTL = {0x40045431: "TIOCSPTLCK", 0x5441: "TIOCGPTPEER", 0x540E: "TIOCSCTTY"}
+
+
+def call(op: Op, pid_text: str = "PID") -> str:
+    """One line: the call as strace(1) would print it."""
+    if op.kind == WRITE:
+        where, path, data = op.args[:3]
+        prefix = "" if type(where) is int else f"{where!r}/"
+        return f'write({prefix}{path}, "{_text(data)}")'.replace(str(0x7FFFFFFF), pid_text)
+    if op.kind == MAKE:
+        root, path, _, is_file = op.args
+        return f'openat2({root!r}, "{path}", O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS), {"a file" if is_file else "mkdirat"} where missing'
+    if op.kind == RTNL:
+        return f"sendto(rtnetlink, {op.args[1].text})".replace(str(0x7FFFFFFF), pid_text)
+    if op.kind == WAIT:
+        return f"read({op.args[0]!r}, 1 byte)"
+    if op.kind == SENDFD:
+        return f"sendmsg({op.args[0]!r}, SCM_RIGHTS {op.args[1]!r})"
+    if op.kind == EXEC:
+        paths, argv, env = op.args
+        more = f" (or {len(paths) - 1} more folders of PATH)" if len(paths) > 1 else ""
+        return f'execve("{paths[0]}"{more}, [{", ".join(map(_quote, argv))}], {len(env)} variables)'
+    kinds = (*_DECODE.get(op.call, ()), *(None,) * 6)
+    return f"{op.call}({', '.join(_argument(op, a, k) for a, k in zip(op.args, kinds))})".replace(str(0x7FFFFFFF), pid_text)
+
+
+def arguments(op: Op) -> list[object]:
+    """The arguments as JSON values: decoded text for flags and structs, numbers and strings as they are."""
+    kinds = (*_DECODE.get(op.call, ()), *(None,) * 6)
+    if op.kind == EXEC:
+        return [list(a) for a in op.args]
+    out: list[object] = []
+    for a, k in zip(op.args, kinds):
+        text = _argument(op, a, k)
+        out.append(a if k is None and type(a) is int else text[1:-1] if text[:1] == '"' else text)
+    return out
+
+
+def _argument(op: Op, value: object, kind: object) -> str:  # noqa: C901  (a table in the form of ifs: one line a kind)
+    if type(value) is str:
+        return _quote(value)
+    if type(value) is Slot:
+        return repr(value)
+    if kind == "how":
+        flags, mode, resolve = unpack("QQQ", value.data)  # type: ignore[attr-defined]
+        return f"{{{f.names(flags, f.O)}{f', mode={mode:#o}' if mode else ''}{', ' + f.names(resolve, f.RESOLVE) if resolve else ''}}}"
+    if kind == "mount_attr":
+        on, off, propagation, _ = unpack("QQQQ", value.data)  # type: ignore[attr-defined]
+        parts = [f"set {f.names(on, f.MOUNT_ATTR)}" if on else "", f"clear {f.names(off, f.MOUNT_ATTR)}" if off else "",
+                 f.names(propagation, f.MS) if propagation else ""]
+        return f"{{{', '.join(p for p in parts if p)}}}"
+    if isinstance(value, (Blob, PointerTo)):
+        return f"{{{value!r}}}"
+    if type(value) is bytes:
+        return f'"{_text(value)}"'
+    assert isinstance(value, int)
+    if isinstance(kind, dict):
+        return f.names(value, kind)
+    if kind == "dir":
+        return "AT_FDCWD" if value == f.AT_FDCWD else str(value)
+    if kind == "octal":
+        return f"{value:#o}"
+    if kind == "mode":
+        name = next((n for n, v in f.S_IF.items() if value & 0o170000 == v), "0")
+        return f"{name}|{value & 0o7777:#o}"
+    if kind == "device":
+        return f"makedev({value >> 8 & 0xFFF}, {value & 0xFF | value >> 12 & 0xFFF00})"
+    if kind == "max":
+        return "~0"
+    if kind == "prctl":
+        return next(n for n, v in f.PR.items() if v == value)
+    if kind == "prctl1" and op.args[0] == f.PR["PR_CAPBSET_DROP"]:
+        return f.CAPABILITIES[value]
+    if kind == "prctl1" and op.args[0] == f.PR["PR_CAP_AMBIENT"]:
+        return next(n for n, v in f.PR_CAP_AMBIENT.items() if v == value)
+    if kind == "prctl2" and op.args[:2] == (f.PR["PR_CAP_AMBIENT"], f.PR_CAP_AMBIENT["PR_CAP_AMBIENT_RAISE"]):
+        return f.CAPABILITIES[value]
+    if kind == "prctl1" and op.args[0] == f.PR["PR_SET_PDEATHSIG"]:
+        return "SIGKILL" if value == 9 else str(value)
+    single = {"fsconfig": {v: k for k, v in f.FSCONFIG.items()}, "rlimit": dict(enumerate(f.RLIMIT)), "ioctl": _IOCTL,
+              "seccomp": {1: "SECCOMP_SET_MODE_FILTER"}, "keyctl": {1: "KEYCTL_JOIN_SESSION_KEYRING"}, "sigmask": {2: "SIG_SETMASK"},
+              "socket": {16: "AF_NETLINK"}, "socktype": {3 | 0o2000000: "SOCK_RAW|SOCK_CLOEXEC"}}
+    if isinstance(kind, str) and kind in single:
+        return single[kind].get(value, str(value))
+    return "NULL" if value == 0 and op.call in ("mount", "fsconfig") else str(value)
+
+
+def hint(op: Op, errno: int) -> str:
+    """What a failure of this call with this errno means for a person, where that is known."""
+    name = ERRNO.get(errno, "")
+    table = {
+        ("mount_setattr", "ENOSYS"): "this kernel is older than Linux 5.12",
+        ("openat2", "ENOSYS"): "this kernel is older than Linux 5.6",
+        ("fsopen", "ENODEV"): "this kernel has no such file system: load its module, or leave the mount out",
+        ("mount", "ENODEV"): "this kernel has no such file system: modprobe it (overlay for images), or use --rootfs DIR",
+        ("fsconfig", "EINVAL"): "the file system refuses this option; dmesg may say why",
+        ("prlimit64", "EPERM"): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
+        ("write_file", "EACCES"): "the host refuses this value",
+        ("write_file", "ENOENT"): "this kernel has no such setting",
+        ("write_file", "EBUSY"): "the cgroup is in use",
+        ("pivot_root", "EINVAL"): "the new root must be a mount and not on rootfs (pivot_root(2))",
+        ("seccomp", "EINVAL"): "the filter is not one this kernel takes",
+        ("mount", "EPERM"): "run it as root (sudo minicontainer …)",
+        ("mkdirat", "EROFS"): "this file system is read only: choose another place with --root",
+        ("mkdirat", "EACCES"): "run it as root (sudo minicontainer …)",
+    }
+    if name == "ENOSPC":
+        return "the disk is full: free some space (`df`), or choose another data root with --root"
+    if name == "ENOSPC" or (op.kind == MAKE and name in ("EROFS",)):
+        return "the root is read only and lacks this mount point"
+    return table.get((op.call, name), "")
+
+
+def _quote(text: str) -> str:
+    return '"' + (text if len(text) <= 240 else text[:240] + "…") + '"'
+
+
+def _text(data: bytes) -> str:
+    return data[:120].decode(errors="replace").replace("\n", "\\n") + ("…" if len(data) > 120 else "")
