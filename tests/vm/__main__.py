@@ -15,9 +15,9 @@ from trouble import GUEST_FAILED, Trouble
 DESCRIPTION = """\
 Runs COMMAND as root in a throw-away QEMU guest: Debian's stock kernel, nothing but cgroup v2.
 
-The guest's / is a copy-on-write view of this machine's; the repository is shared read-write at the same path, and
-COMMAND runs in the directory you are in. Its stdout and stderr are streamed, its exit status is returned
-(124: the time was up; 125: the guest never got that far, and says why).
+The guest's / is a copy-on-write view of this machine's; the repository is shared read-write at the same
+path, and COMMAND runs in the directory you are in. Its stdout and stderr are streamed, its exit status is
+returned (124: the time was up; 125: the guest never got that far, and says why).
 """
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
@@ -27,10 +27,14 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="tests/vm/run", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    result.add_argument("--systemd", action="store_true", help="systemd as PID 1, COMMAND in a delegated service")
+    result.add_argument(
+        "--systemd", action="store_true", help="systemd as PID 1, COMMAND in a delegated service"
+    )
     result.add_argument("--timeout", type=float, metavar="SECONDS", help="end with 124 after this time")
     result.add_argument("--memory", default="4G", metavar="SIZE", help="the guest's memory (default 4G)")
-    result.add_argument("-t", "--terminal", action="store_true", help="give COMMAND this terminal, as in: -t -- bash")
+    result.add_argument(
+        "-t", "--terminal", action="store_true", help="give COMMAND this terminal, as in: -t -- bash"
+    )
     result.add_argument("command", nargs="+", metavar="COMMAND")
     return result
 
@@ -45,7 +49,13 @@ def main() -> int:
     # /var/tmp and not /tmp, which may be a tmpfs: the guest's disk is a sparse file here.
     with tempfile.TemporaryDirectory(prefix="minicontainer-vm.", dir="/var/tmp") as scratch:
         guest = Guest(
-            kernel(cache), cache, scratch, REPOSITORY, directory, memory=options.memory, systemd=options.systemd
+            kernel(cache),
+            cache,
+            scratch,
+            REPOSITORY,
+            directory,
+            memory=options.memory,
+            systemd=options.systemd,
         )
         return guest.run(
             options.command,

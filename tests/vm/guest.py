@@ -1,10 +1,10 @@
 """The guest: boots the kernel under QEMU, relays the command's output, and tells how it ended.
 
-    host                                             guest
-    run -- COMMAND                                   init.sh    root = overlay(9p of the host's /, scratch disk)
-      exchange/command, environment  ── 9p ───────▶  first.sh   runs the command in the repository
-      stdout  ◀──────────── virtio-serial port ────             its stdout and stderr
-      exchange/status  ◀──────────────── 9p ───────             its exit status; then the guest switches itself off
+host                                          guest
+run -- COMMAND                                init.sh    root = overlay(9p of the host's /, scratch disk)
+  exchange/command  ───────── 9p ─────────▶   first.sh   runs the command in the repository
+  stdout  ◀──────── virtio-serial port ────              its stdout and stderr
+  exchange/status  ◀───────── 9p ──────────              its exit status; then the guest switches itself off
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ PASSED_PREFIXES = ("LANG", "LC_", "PYTHON", "PYTEST", "MINICONTAINER_")
 SERVICE = """\
 [Unit]
 Description=The command that this guest was booted for
+DefaultDependencies=no
 Requires=dbus.socket
 After=dbus.socket
 [Service]
@@ -47,12 +48,19 @@ ExecStart=/run/guest/busybox sh /run/guest/first.sh
 class Guest:
     """One boot of one command.
 
-    scratch: an empty directory of its own (the caller removes it); repository: shared read-write at its own path;
-    directory: where the command runs, inside the repository; memory: as QEMU's -m takes it.
+    scratch: an empty directory of its own (the caller removes it); repository: shared read-write at its own
+    path; directory: where the command runs, inside the repository; memory: as QEMU's -m takes it.
     """
 
     def __init__(
-        self, kernel: Kernel, cache: str, scratch: str, repository: str, directory: str, memory: str, systemd: bool
+        self,
+        kernel: Kernel,
+        cache: str,
+        scratch: str,
+        repository: str,
+        directory: str,
+        memory: str,
+        systemd: bool,
     ) -> None:
         self.kernel = kernel
         self.cache = cache
@@ -67,7 +75,9 @@ class Guest:
     def prepare(self, command: list[str], environment: dict[str, str], terminal: bool) -> None:
         """Write what the guest boots from and what it is to do. Raises Trouble."""
         if self.systemd and not os.path.exists("/lib/systemd/systemd"):
-            raise Trouble("--systemd boots the host's own systemd, which is not installed: apt-get install systemd dbus")
+            raise Trouble(
+                "--systemd boots the host's own systemd, which is not installed: apt-get install systemd dbus"
+            )
         os.mkdir(self.exchange)
         exports = (f"export {name}={shlex.quote(value)}" for name, value in environment.items())
         lines = [*exports, f"cd {shlex.quote(self.directory)}", f"exec {shlex.join(command)}"]
@@ -75,7 +85,11 @@ class Guest:
         write(f"{self.exchange}/v2-guest.service", SERVICE)
         if terminal:
             write(f"{self.exchange}/terminal", "")
-        settings = {"REPOSITORY": self.repository, "KERNEL": self.kernel.base, "SYSTEMD": "1" if self.systemd else ""}
+        settings = {
+            "REPOSITORY": self.repository,
+            "KERNEL": self.kernel.base,
+            "SYSTEMD": "1" if self.systemd else "",
+        }
         with open(f"{self.scratch}/initramfs", "wb") as file:
             file.write(initramfs(self.kernel, settings))
         with open(f"{self.scratch}/disk", "wb") as file:
@@ -104,7 +118,8 @@ class Guest:
             ("repository", self.repository, "off"),
             ("exchange", self.exchange, "off"),
         ):
-            local = f"local,id={tag},path={option_value(path)},security_model=none,readonly={readonly},multidevs=remap"
+            local = f"local,id={tag},path={option_value(path)},readonly={readonly}"
+            local += ",security_model=none,multidevs=remap"
             arguments += ["-fsdev", local, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
         return arguments
 
@@ -119,16 +134,16 @@ class Guest:
         return " ".join(words)
 
     def boot(self, terminal: bool) -> subprocess.Popen[bytes]:
-        """Start QEMU; it dies with this process. Without a terminal its stdin stays open: at EOF it closes the port."""
+        """Start QEMU; it dies with this process. Its stdin stays open: at EOF it would close the port."""
         return subprocess.Popen(
             self.qemu(),
             stdin=None if terminal else subprocess.PIPE,
             stdout=subprocess.PIPE,
-            preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 one thread
+            preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
         )
 
     def relay(self, qemu: subprocess.Popen[bytes], output: int, timeout_seconds: float | None) -> int:
-        """Copy the guest's output to the descriptor `output` until the guest is off; the exit status to end with.
+        """Copy the guest's output to the descriptor `output` until it is off; the exit status to end with.
 
         TIMED_OUT when the time was up, GUEST_FAILED when the guest ended without a status.
         """
@@ -183,14 +198,14 @@ class Guest:
         try:
             status = self.relay(qemu, output, timeout_seconds)
         finally:
-            qemu.terminate()  # not SIGKILL: it gives a terminal back as it was
-            try:
-                qemu.wait(SWITCH_OFF_SECONDS)
-            except subprocess.TimeoutExpired:
+            if terminal:
+                qemu.terminate()  # unlike SIGKILL, this gives the terminal back as it was
+            else:
                 qemu.kill()
-                qemu.wait()
-        if status == GUEST_FAILED and self.status() is None:
-            sys.stderr.write(f"vm: the guest died; its last messages:\n{self.last_words()}\n")
+            qemu.wait()
+        if self.status() is None:
+            what = f"did not end within {timeout_seconds} s" if status == TIMED_OUT else "died"
+            sys.stderr.write(f"vm: the guest {what}; its last messages:\n{self.last_words()}\n")
         return status
 
 
@@ -223,5 +238,3 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-

@@ -54,6 +54,7 @@ hostname v2-guest
 ifconfig lo 127.0.0.1 up
 
 if [ "$SYSTEMD" ]; then
+    rm -f .dockerenv # of a host that was made from an image: systemd would take the guest for a container
     cp run/guest/exchange/v2-guest.service run/systemd/system
     exec switch_root . /sbin/init
 fi

@@ -1,4 +1,4 @@
-"""The initramfs that the guest boots from: busybox, the kernel modules, and init.sh, packed as one cpio archive."""
+"""The initramfs that the guest boots from: busybox, the kernel modules and init.sh as one cpio archive."""
 
 from __future__ import annotations
 
@@ -16,20 +16,39 @@ if TYPE_CHECKING:
 
 DIRECTORY, PROGRAM, PLAIN = 0o040755, 0o100755, 0o100644
 
-REACH_THE_ROOT = ("virtio_pci", "9p", "9pnet_virtio", "virtio_console", "virtio_blk", "crc32c_generic", "ext4", "overlay")
+REACH_THE_ROOT = (
+    "virtio_pci",
+    "9p",
+    "9pnet_virtio",
+    "virtio_console",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
+    "overlay",
+)
 
 CONTAINERS = (
     *("veth", "bridge", "br_netfilter"),
-    *("nf_tables", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct", "nft_fib_inet", "nft_reject_inet"),
+    *(
+        "nf_tables",
+        "nft_chain_nat",
+        "nft_nat",
+        "nft_masq",
+        "nft_redir",
+        "nft_ct",
+        "nft_fib_inet",
+        "nft_reject_inet",
+    ),
 )
-"""What container tests use. The guest's kernel would load them by itself through the host's modprobe: insmod is faster."""
+"""What container tests use. The guest would load them through the host's modprobe: insmod is faster."""
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 
 
 def newc(members: Iterable[tuple[str, int, bytes]]) -> bytes:
-    """A cpio archive in the form that the kernel unpacks (Documentation/driver-api/early-userspace/buffer-format.rst).
+    """A cpio archive in the form that the kernel unpacks.
 
+    Source: Documentation/driver-api/early-userspace/buffer-format.rst.
     members: (name, mode with its file type, content), a directory before what is in it.
     """
     archive = bytearray()

@@ -1,8 +1,8 @@
 """Debian's stock kernel: found on the host or unpacked below build/, and made ready for QEMU.
 
-The stock kernel (linux-image-amd64) is what users of Debian run, and it has 9p, by which the guest sees the host's
-files; the -cloud- kernel has not. An installed one is used as it is. Else its package is downloaded and unpacked,
-never installed: a test has no business in the host's /boot.
+The stock kernel (linux-image-amd64) is what users of Debian run, and it has 9p, by which the guest sees the
+host's files; the -cloud- kernel has not. An installed one is used as it is. Else its package is fetched and
+unpacked, never installed: a test has no business in the host's /boot.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = "linux-image-amd64"
 NEEDED_MODULE = "fs/9p"
 SIGNATURE_MAGIC = b"~Module signature appended~\n"
-SIGNATURE_INFO_BYTES = 12  # struct module_signature of include/linux/module_signature.h; sig_len is its last word
+SIGNATURE_INFO_BYTES = 12  # struct module_signature (linux/module_signature.h); sig_len is its last word
 
 # Offsets in a bzImage: Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
 SETUP_SECTS, PAYLOAD_OFFSET = 0x1F1, 0x248
@@ -56,7 +56,8 @@ class Kernel:
     def module_files(self, names: Iterable[str]) -> list[str]:
         """Paths of the named modules and of what they need, in the order to load them.
 
-        names: as modprobe takes them ("br_netfilter"). Built-in ones are left out. Raises Trouble for unknown ones.
+        names: as modprobe takes them ("br_netfilter"). Built-in ones are left out.
+        Raises Trouble for unknown ones.
         """
         if not os.path.exists(f"{self.modules}/modules.dep"):
             subprocess.run([program("depmod", "kmod"), "-b", self.base or "/", self.release], check=True)
@@ -81,7 +82,10 @@ def module_name(path: str) -> str:
 
 
 def unsigned(module: bytes) -> bytes:
-    """A module without its signature: checking one costs 30 ms under emulation, and Debian's kernel doesn't insist."""
+    """A module without its signature, which Debian's kernel doesn't insist on.
+
+    Checking it costs 30 ms a module under emulation.
+    """
     if not module.endswith(SIGNATURE_MAGIC):
         return module
     body = module[: -len(SIGNATURE_MAGIC)]
@@ -100,7 +104,7 @@ def payload(bzimage: bytes) -> bytes:
 
 
 def find(bases: Iterable[str]) -> Kernel | None:
-    """The newest kernel with 9p in the first of `bases` (directories with boot/ and lib/modules/) that has one."""
+    """The newest kernel with 9p below the first of `bases` (with boot/ and lib/modules/) that has one."""
     for base in bases:
         found = glob.glob(f"{base}/lib/modules/*/kernel/{NEEDED_MODULE}")
         releases = [path[len(f"{base}/lib/modules/") :].split("/")[0] for path in found]
@@ -126,7 +130,9 @@ def download(directory: str) -> None:
     depends = subprocess.run([apt_cache, "depends", "--important", PACKAGE], capture_output=True, text=True)
     names = [line.split()[-1] for line in depends.stdout.splitlines() if "Depends: linux-image-" in line]
     if not names:
-        raise Trouble(f"apt knows no {PACKAGE}: apt-get update, or apt-get install {PACKAGE}\n{depends.stderr.strip()}")
+        raise Trouble(
+            f"apt knows no {PACKAGE}: apt-get update, or apt-get install {PACKAGE}\n{depends.stderr.strip()}"
+        )
     os.makedirs(directory, exist_ok=True)
     # As root apt drops to the user _apt for downloads, who may not write into the repository.
     fetched = subprocess.run(
@@ -140,7 +146,7 @@ def download(directory: str) -> None:
 
 
 def kernel(cache: str) -> Kernel:
-    """A kernel to boot: the host's own, else the one unpacked below `cache`, which is fetched when it isn't there.
+    """A kernel to boot: the host's own, else the one unpacked below `cache`, fetched when it isn't there.
 
     Raises Trouble.
     """
@@ -150,5 +156,7 @@ def kernel(cache: str) -> Kernel:
         download(unpacked)
         found = find([unpacked])
     if found is None:
-        raise Trouble(f"the unpacked {PACKAGE} in {unpacked} has no {NEEDED_MODULE}: apt-get install {PACKAGE}")
+        raise Trouble(
+            f"the unpacked {PACKAGE} in {unpacked} has no {NEEDED_MODULE}: apt-get install {PACKAGE}"
+        )
     return found

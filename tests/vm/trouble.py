@@ -6,7 +6,7 @@ import os
 import shutil
 
 GUEST_FAILED = 125
-"""Exit status when the command never ran to its end: no QEMU, no kernel, or a guest that died (as docker's 125)."""
+"""Exit status when the command never ran to its end: no QEMU, no kernel, a guest that died (docker's 125)."""
 
 TIMED_OUT = 124
 """Exit status when the time was up (as timeout(1))."""
