@@ -1,0 +1,119 @@
+"""The end of a container: what it leaves in the kernel and on disk is reclaimed, by whoever is there to do it.
+
+Everything can be found by the container's id, so this works the same after an orderly exit and after a kill -9 of
+anything at any time; each step finds its work done already or does it.
+"""
+
+from __future__ import annotations
+
+import os
+from time import time_ns
+
+from minicontainer.engine import container as box
+from minicontainer.engine.config import Config
+from minicontainer.engine.container import Container, Life
+
+KILLED = 137
+
+
+def finish(container: Container, life: Life) -> dict:
+    """After the last process: cgroups, network and state go; with --rm everything goes. exit.json's content is returned."""
+    from minicontainer.engine import attach_network
+    from minicontainer.runtime.cgroups import cgroup_of
+
+    state = life.state
+    cgroup = cgroup_of(state.get("cgroup") or container.cgroup_path)
+    if cgroup.exists():
+        cgroup.kill()
+        cgroup.remove()
+    attach_network.release(container, state)
+    ended = container.exit() or {"exit_code": KILLED, "signal": 9, "finished_ns": time_ns(), "oom": 0}
+    if state.get("remove") or not container.record:
+        remove_files(container)
+    elif state.get("pid") and not container.exit():
+        box.write_json(f"{container.dir}/exit.json", ended)
+    life.end()
+    return ended
+
+
+def remove_files(container: Container, name: str = "") -> None:
+    """A container's folder and name; its volumes without a name go with it."""
+    name = name or container.record.get("name", "")
+    config = container.config
+    # First the name: whoever finds it no longer finds the container.
+    try:
+        if name and os.readlink(f"{config.root}/names/{name}") == container.ident:
+            os.unlink(f"{config.root}/names/{name}")
+    except FileNotFoundError:
+        pass  # it never had it, or somebody was here before
+    for volume in container.record.get("anonymous_volumes", ()):
+        remove_tree(f"{config.root}/volumes/{volume}")
+    try:
+        os.unlink(f"{container.dir}/container.json")
+    except FileNotFoundError:
+        pass  # it was never finished
+    remove_tree(container.dir)
+
+
+def remove_tree(path: str) -> None:
+    """Removes a folder and all below it by descriptors; no symlink in it is followed, and one that is gone is no error."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _empty(fd)
+    finally:
+        os.close(fd)
+    os.rmdir(path)
+
+
+def _empty(fd: int) -> None:
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                below = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                try:
+                    _empty(below)
+                finally:
+                    os.close(below)
+                os.rmdir(entry.name, dir_fd=fd)
+            else:
+                os.unlink(entry.name, dir_fd=fd)
+
+
+def reclaim(config: Config) -> list[str]:
+    """Reclaims the containers that nobody cares for any more: their command or monitor was killed. Their ids."""
+    try:
+        entries = os.listdir(f"{config.state}/containers")
+    except FileNotFoundError:
+        return []
+    done = []
+    for ident in entries:
+        if ident.startswith("."):
+            _reclaim_unborn(f"{config.state}/containers/{ident}")
+            continue
+        life = Life.take(config, ident)
+        if life:
+            finish(orphan(config, ident, life), life)
+            done.append(ident)
+    return done
+
+
+def orphan(config: Config, ident: str, life: Life) -> Container:
+    """A container whose folder may not have come to be."""
+    found = box.load(config, ident)
+    if found:
+        return found
+    container = Container(config, ident, {})
+    if life.state.get("name"):
+        container.record = {"name": life.state["name"], "options": {}}
+        life.state["remove"] = True
+    return container
+
+
+def _reclaim_unborn(path: str) -> None:
+    """A state folder whose maker died before it had its name; it owns nothing yet. Its pid is the end of its name."""
+    pid = int(path.rpartition(".")[2])
+    if box.start_time(pid) is None:
+        remove_tree(path)
