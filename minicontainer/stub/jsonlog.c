@@ -258,8 +258,9 @@ static long jsonlog_rename(const char *from, const char *to)
 	return sys5(__NR_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
-/* path.N-2 -> path.N-1, …, path -> path.1, and a new file at path.  The new one is made first, under another name:
- * if anything fails the live file simply goes on.  A reader finds its file again by inode (engine/logs.py). */
+/* Drops path.N-1, moves path.N-2 to it, and so on; then path becomes path.1 and a new file takes its name.  The old
+ * file gets its second name before it loses the first, so there is a file at `path` whenever we are killed; a reader
+ * tells files by inode (engine/logs.py).  If anything fails the live file simply goes on. */
 static void jsonlog_rotate(struct jsonlog *l)
 {
 	char from[JSONLOG_PATH + 16], to[JSONLOG_PATH + 16], fresh[JSONLOG_PATH + 16];
@@ -269,10 +270,12 @@ static void jsonlog_rotate(struct jsonlog *l)
 	fd = sys4(__NR_openat, AT_FDCWD, fresh, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0640);
 	if (fd < 0)
 		return;
+	if (l->max_files > 1)
+		error = sys3(__NR_unlinkat, AT_FDCWD, jsonlog_name(to, l->path, l->max_files - 1), 0);
 	for (int i = l->max_files - 1; i > 1 && (error >= 0 || error == -ENOENT); i--)
 		error = jsonlog_rename(jsonlog_name(from, l->path, i - 1), jsonlog_name(to, l->path, i));
 	if ((error >= 0 || error == -ENOENT) && l->max_files > 1)
-		error = jsonlog_rename(l->path, jsonlog_name(to, l->path, 1));
+		error = sys5(__NR_linkat, AT_FDCWD, l->path, AT_FDCWD, jsonlog_name(to, l->path, 1), 0);
 	if (error >= 0 || error == -ENOENT)
 		error = jsonlog_rename(fresh, l->path);
 	if (error < 0) {

@@ -68,25 +68,20 @@ static void mon_signals(struct mon_state *st)
 	}
 }
 
-/* All but what can't be caught, what must stop a background job that touches its terminal, and SIGURG.  A detached
- * monitor ignores them too, by never looking.  SIGWINCH never reaches the container as a signal: without a terminal
- * it has no meaning for it, and httpd takes it for an order to stop. */
+/* All but what can't be caught, what must stop a background job that touches its terminal, and SIGURG.  What is not
+ * forwarded is read and dropped.  SIGWINCH never reaches the container as a signal: without a terminal it has no
+ * meaning for it, and httpd takes it for an order to stop. */
 static int mon_sigfd(const struct monitor *m, uint64_t *before)
 {
 #define MON_BIT(sig) (1ull << ((sig) - 1))
 	uint64_t block = ~(MON_BIT(MON_SIGKILL) | MON_BIT(MON_SIGSTOP) | MON_BIT(MON_SIGTTIN) | MON_BIT(MON_SIGTTOU)
 			   | MON_BIT(MON_SIGURG) | MON_BIT(32) | MON_BIT(33) /* the C library's own */);
-	uint64_t watch = MON_BIT(MON_SIGPIPE);
 
 	if (!m->reap)
 		block &= ~MON_BIT(MON_SIGCHLD);
-	if (m->forward)
-		watch |= block;
-	if (m->reap)
-		watch |= MON_BIT(MON_SIGCHLD);
 #undef MON_BIT
 	sys4(__NR_rt_sigprocmask, MON_SETMASK, &block, before, sizeof block);
-	return (int)sys4(__NR_signalfd4, -1, &watch, sizeof watch, O_NONBLOCK | O_CLOEXEC);
+	return (int)sys4(__NR_signalfd4, -1, &block, sizeof block, O_NONBLOCK | O_CLOEXEC);
 }
 
 /* The N of the line "oom_kill N" of a cgroup's file, 0 without one. */
@@ -241,7 +236,7 @@ static void mon_begin(struct mon_state *st, const struct monitor *m)
 		mon_nonblocking(s->fd);
 	}
 	st->tty = m->tty;
-	st->in = m->tty >= 0 ? m->tty : m->in;
+	st->in = m->tty >= 0 ? m->tty : m->input;
 	st->user_in = m->user_in;
 	mon_nonblocking(st->in);
 	st->in_used = st->in_sent = 0;
@@ -325,7 +320,7 @@ static uint64_t mon_decimal(const char *text)
 static int mon_option(struct monitor *m, const char *word)
 {
 	const struct { const char *name; int *to; } numbers[] = {
-		{ "pid", &m->pid }, { "pidfd", &m->pidfd }, { "out", &m->out }, { "err", &m->err }, { "in", &m->in },
+		{ "pid", &m->pid }, { "pidfd", &m->pidfd }, { "out", &m->out }, { "err", &m->err }, { "in", &m->input },
 		{ "tty", &m->tty }, { "log-max-files", &m->log_max_files },
 	};
 	const struct { const char *name; const char **to; } texts[] = {
@@ -352,7 +347,7 @@ static int mon_option(struct monitor *m, const char *word)
 
 int start(long argc, char **argv, char **envp)
 {
-	struct monitor m = { .pid = -1, .pidfd = -1, .out = -1, .err = -1, .in = -1, .tty = -1,
+	struct monitor m = { .pid = -1, .pidfd = -1, .out = -1, .err = -1, .input = -1, .tty = -1,
 			     .user_in = -1, .user_out = -1, .user_err = -1, .reap = 1, .log_max_files = 1 };
 	uint64_t none = 0, ignore[4] = { 1 /* SIG_IGN */ }, standard[4] = { 0 };
 	int status;
