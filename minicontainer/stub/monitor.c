@@ -109,10 +109,11 @@ static uint64_t mon_oom_kills(const char *path)
 }
 
 /* Atomically: a reader sees no file or all of it, also after a crash of the machine. */
-static void mon_exit_file(const struct monitor *m, int status)
+static void mon_exit_file(struct mon_state *st)
 {
+	const struct monitor *m = st->m;
 	struct jsonlog_time now = jsonlog_now();
-	int signal = status & 0x7f;
+	int status = st->status, signal = status & 0x7f;
 	char path[JSONLOG_PATH + 16], text[256], *end;
 	long fd;
 
@@ -123,6 +124,9 @@ static void mon_exit_file(const struct monitor *m, int status)
 	end = jsonlog_number(end, (uint64_t)now.seconds * 1000000000u + now.nanoseconds, 1);
 	end = jsonlog_number(jsonlog_text(end, ", \"oom\": "), m->oom_file ? mon_oom_kills(m->oom_file) : 0, 1);
 	end = jsonlog_text(end, "}\n");
+	if (!m->exit_file || st->noted)
+		return;
+	st->noted = 1;
 	*jsonlog_text(jsonlog_text(path, m->exit_file), ".new") = 0;
 	fd = sys4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -204,6 +208,8 @@ static int mon_loop(struct mon_state *st)
 
 		if (at_once && drained)
 			break;
+		if (st->ended && !at_once)
+			mon_exit_file(st); /* others need not wait for that user; else it is written after the log */
 		mon_want(st, p);
 		sys5(__NR_ppoll, p, MON_NFDS, at_once || hung ? &wait : 0, 0, 0);
 		result = mon_serve(st, p);
@@ -241,7 +247,7 @@ static void mon_begin(struct mon_state *st, const struct monitor *m)
 	mon_nonblocking(st->in);
 	st->in_used = st->in_sent = 0;
 	st->detach_matched = 0;
-	st->ended = st->status = st->abandon = 0;
+	st->ended = st->status = st->abandon = st->noted = 0;
 	mon_resize(st);
 }
 
@@ -288,8 +294,7 @@ int monitor_run(const struct monitor *m)
 	mon_end(st, result == MONITOR_DETACHED);
 	if (!result) {
 		result = st->status;
-		if (m->exit_file)
-			mon_exit_file(m, result);
+		mon_exit_file(st);
 	}
 	mon_signals(st); /* what came too late ends with the container */
 	sys1(__NR_close, st->sigfd);

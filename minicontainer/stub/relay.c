@@ -49,6 +49,7 @@ struct mon_state {
 	uint32_t detach_matched;
 	int sigfd;
 	int ended, status, abandon;
+	int noted; /* the exit file is written */
 	char input[JSONLOG_PART + 16];
 };
 

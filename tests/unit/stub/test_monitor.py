@@ -437,7 +437,7 @@ class Foreground:
     """monitor_run() in a process of its own, between a `container` and this test as its user."""
 
     def __init__(self, argv: list[str], *, tty: bool = False, user_tty: bool = False, interactive: bool = True,
-                 user_out: int | None = None, log: str = "", forward: int = 1) -> None:
+                 user_out: int | None = None, log: str = "", forward: int = 1, exit_file: str = "") -> None:
         """user_out: a descriptor for the user's stdout; without it a pipe, whose end is .out, or with user_tty a pty."""
         if user_tty:
             self.user, theirs = pty.openpty()
@@ -452,7 +452,7 @@ class Foreground:
             try:
                 for fd in {self.into, self.out}:
                     os.close(fd)
-                os._exit(self._command(argv, tty, users, interactive, log, forward, told))
+                os._exit(self._command(argv, tty, users, interactive, log, forward, told, exit_file))
             finally:
                 os._exit(FAILED_CODE)
         for fd in {*users, told} - {user_out}:
@@ -462,7 +462,7 @@ class Foreground:
         time.sleep(0.05)  # from the pid to monitor_run(): signals before it are not what is tested here
 
     @staticmethod
-    def _command(argv, tty, users, interactive, log, forward, told) -> int:
+    def _command(argv, tty, users, interactive, log, forward, told, exit_file="") -> int:
         from minicontainer.kernel._kernel import ffi, lib
 
         os.setsid()
@@ -491,6 +491,8 @@ class Foreground:
         m.forward, m.log_max_files = forward, 1
         keys, path = ffi.new("char[]", b"\x10\x11"), ffi.new("char[]", log.encode())
         m.detach_keys, m.log = keys, path if log else ffi.NULL
+        exit_path = ffi.new("char[]", exit_file.encode())
+        m.exit_file = exit_path if exit_file else ffi.NULL
         if not interactive and not tty:
             os.close(inp[1])
             m.input = -1
@@ -602,11 +604,10 @@ def test_a_container_that_closes_its_stdin_is_not_waited_for():
     assert f.wait() == 0
 
 
-def test_a_stuck_user_can_be_left_by_a_signal_after_the_end():
-    """Once the container is dead, Ctrl-C ends the wait for a pager that is not read."""
-    f = Foreground(["sh", "-c", "head -c 100000 /dev/zero"])  # the user's pipe takes 65536
-    until(lambda: not os.path.exists(f"/proc/{f.container}"), "the container was not waited for")
-    time.sleep(0.1)
+def test_a_stuck_user_can_be_left_by_a_signal_after_the_end(tmp_path):
+    """Once the container is dead its exit is on file, and Ctrl-C ends the wait for a pager that is not read."""
+    f = Foreground(["head", "-c", "100000", "/dev/zero"], exit_file=str(tmp_path / "exit"))  # the pipe takes 65536
+    until(lambda: (tmp_path / "exit").exists(), "no exit file")
     assert os.waitpid(f.pid, os.WNOHANG) == (0, 0)
     os.kill(f.pid, signal.SIGINT)
     assert f.wait() == 0
