@@ -142,14 +142,14 @@ def start(container: Container, life: Life, *, console_size: tuple[int, int] | N
     def born(pid: int) -> None:
         life.save(status="starting", pid=pid, pid_start=box.start_time(pid), network=attach_network.to_dict(prepared.endpoint))
 
+    def ready() -> None:
+        prepared.cgroup.verify(prepared.spec["linux"]["resources"])
+        attach_network.published(prepared.endpoint)
+
     try:
         attach_network.publish(container, prepared.endpoint)
-        launch.start(tuple(streams.inside), born=born)  # type: ignore[arg-type]  # three of them
-        attach_network.published(prepared.endpoint)
-        prepared.cgroup.verify(prepared.spec["linux"]["resources"])
+        launch.start(tuple(streams.inside), born=born, ready=ready)  # type: ignore[arg-type]  # three of them
     except BaseException:
-        if launch.pidfd >= 0:
-            launch.kill()
         streams.close()
         raise
     finally:

@@ -9,7 +9,6 @@ from minicontainer.kernel.monitor import run_monitor
 from minicontainer.stub import program
 
 MONITOR = os.path.join(os.path.dirname(program.__file__), "monitor")
-DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 def _settings(started: Started) -> dict[str, str | int]:
@@ -29,13 +28,12 @@ def _settings(started: Started) -> dict[str, str | int]:
     return settings
 
 
-def watch(started: Started, *, stdin: int, stdout: int, stderr: int, sig_proxy: bool, detach_keys: bytes) -> int:
-    """Relays until the container has ended: its wait status, or kernel.monitor.DETACHED.
+def watch(started: Started, *, stdin: int, stdout: int, stderr: int, sig_proxy: bool) -> int:
+    """Relays until the container has ended: its wait status.
 
     stdin is -1 where the user's input is not wanted.
     """
-    return run_monitor(_settings(started), user_in=stdin, user_out=stdout, user_err=stderr, forward=sig_proxy,
-                       detach_keys=detach_keys)
+    return run_monitor(_settings(started), user_in=stdin, user_out=stdout, user_err=stderr, forward=sig_proxy)
 
 
 def monitor_argv(started: Started, launcher: list[str]) -> tuple[list[str], list[int]]:

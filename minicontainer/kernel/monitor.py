@@ -7,12 +7,9 @@ import os
 from minicontainer.errors import KernelError
 from minicontainer.kernel._kernel import ffi, lib  # type: ignore[import-not-found]  # compiled by kernel/build.py
 
-DETACHED = -4096
 
-
-def run_monitor(settings: dict[str, str | int], *, user_in: int, user_out: int, user_err: int, forward: bool,
-                detach_keys: bytes) -> int:
-    """monitor_run with the fields of struct monitor by name (monitor.h): a wait status, or DETACHED. The GIL is free."""
+def run_monitor(settings: dict[str, str | int], *, user_in: int, user_out: int, user_err: int, forward: bool) -> int:
+    """monitor_run with the fields of struct monitor by name (monitor.h): a wait status. The GIL is free."""
     m = ffi.new("struct monitor *")
     keep = []
     for name, value in settings.items():
@@ -23,9 +20,8 @@ def run_monitor(settings: dict[str, str | int], *, user_in: int, user_out: int, 
             setattr(m, name, keep[-1])
         else:
             setattr(m, name, value)
-    keys = ffi.new("char[]", detach_keys)
-    m.user_in, m.user_out, m.user_err, m.forward, m.detach_keys = user_in, user_out, user_err, int(forward), keys
+    m.user_in, m.user_out, m.user_err, m.forward = user_in, user_out, user_err, int(forward)
     status = lib.monitor_run(m)
-    if status < 0 and status != DETACHED:
+    if status < 0:
         raise KernelError("monitor", "", -status)
     return status

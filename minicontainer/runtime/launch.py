@@ -22,7 +22,7 @@ from minicontainer.kernel import calls, spawn
 from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime.plan import Plan
 from minicontainer.stub import program as prog
-from minicontainer.stub.ops import EXEC, Op
+from minicontainer.stub.ops import EXEC, WAIT, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class Launch:
         self._shared: spawn.SharedMemory | None = None
 
     def start(self, stdio: tuple[int, int, int] = (0, 1, 2), *, console_socket: int = -1,
-              born: Callable[[int], None] | None = None) -> None:
-        """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember.
+              born: Callable[[int], None] | None = None, ready: Callable[[], None] | None = None) -> None:
+        """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember,
+        ready() before the container is let go.
 
         StartError names the step that failed; the process is gone then, the cgroup is the caller's to remove.
         """
@@ -63,9 +64,11 @@ class Launch:
             if born:
                 born(self.pid)
             self._host("host", self.plan.after(self.pid))
+            if ready:
+                ready()
             self._go(ours)
         except BaseException:
-            self._abort()
+            self.kill()
             raise
         finally:
             ours.close()
@@ -87,6 +90,9 @@ class Launch:
         slots = {plan.sync: _SYNC_FD}
         if plan.console:
             slots[plan.console] = _CONSOLE_FD
+        for slot, fd in plan.inherit.items():
+            slots[slot] = len(fds)
+            fds.append(fd)
         self._program = prog.Program(list(plan.container), slots)
         self._shared = spawn.SharedMemory(self._program.code)
         fds[3] = self._shared.fd
@@ -159,7 +165,16 @@ class Launch:
             raise StartError(op.call, "", 0, "a memory limit too small to start in does this; see dmesg" if status == 9 else "",
                              message=f"the container's first process ended (status {status}) before its program ran, at: {op.call}, {op.why}")
 
-    def _abort(self) -> None:
+    def phases(self) -> dict[str, float]:
+        """Seconds by phase of a start, from the ops' own times."""
+        spent = {"host": 0, "container": 0}
+        for where, _, result in self.steps:
+            spent[where] += result.duration_ns
+        waited = sum(r.duration_ns for _, op, r in self.steps if op.kind == WAIT)
+        return {"host": spent["host"] / 1e9, "clone": self.clone_ns / 1e9, "container": (spent["container"] - waited) / 1e9,
+                "wait": waited / 1e9}
+
+    def kill(self) -> None:
         """Nothing half-made stays: the child dies, and with it its namespaces and mounts."""
         if self.pidfd < 0:
             return

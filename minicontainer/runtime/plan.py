@@ -52,10 +52,10 @@ class Plan:
     """One start.
 
     before: host ops before the clone; flags: of clone3; after(pid): host ops after it; container: the stub's ops;
-    sync, console: slots that launch.py fills with a socket each.
+    sync, console: slots that launch.py fills with a socket each; inherit: descriptors of ours that the stub gets too.
     """
 
-    __slots__ = ("after", "before", "clone_why", "console", "container", "flags", "joined", "sync", "unified_dir")
+    __slots__ = ("after", "before", "console", "container", "flags", "inherit", "joined", "sync", "unified_dir")
 
     def __init__(self) -> None:
         self.before: list[Op] = []
@@ -66,7 +66,7 @@ class Plan:
         self.console: Slot | None = None
         self.unified_dir: str | None = None
         self.joined: list[tuple[str, str]] = []
-        self.clone_why = ""
+        self.inherit: dict[Slot, int] = {}
 
 
 def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: Overlay | None = None, network: Network | None = None,

@@ -1,0 +1,74 @@
+"""`run` in the foreground: start, watch, clean up; the whole life of a container in one process."""
+
+from __future__ import annotations
+
+import os
+
+from minicontainer.engine import end, watch
+from minicontainer.engine.container import Container, Life
+from minicontainer.engine.start import start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minicontainer.runtime.launch import Launch
+    from minicontainer.runtime.plan import Plan
+
+
+def run_here(container: Container, life: Life, *, stdio: tuple[int, int, int],
+             before: Callable[[Plan], None] | None = None, after: Callable[[Launch], None] | None = None) -> int:
+    """Starts a container, stands by until it ends, cleans up. docker's exit code.
+
+    stdio: descriptors of the user's 0, 1, 2 (-1: not wanted).
+    """
+    tty = container.record["options"].get("tty", False)
+    terminal = Terminal(stdio[0] if stdio[0] >= 0 else stdio[1]) if tty else None
+    try:
+        started = start(container, life, console_size=terminal.size() if terminal else None, before=before, after=after)
+    except BaseException:
+        end.finish(container, life)
+        raise
+    options = container.record["options"]
+    if terminal:
+        terminal.raw()
+    try:
+        status = watch.watch(started, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
+                             sig_proxy=options.get("sig_proxy", True))
+    finally:
+        if terminal:
+            terminal.restore()
+    end.finish(container, life)
+    return watch.exit_code(status)
+
+
+class Terminal:
+    """The user's terminal: raw while a container has it, and as it was afterwards."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd if os.isatty(fd) else -1
+        self._before: list | None = None
+
+    def size(self) -> tuple[int, int] | None:
+        """(rows, columns), None if there is no terminal."""
+        if self.fd < 0:
+            return None
+        columns, rows = os.get_terminal_size(self.fd)
+        return rows, columns
+
+    def raw(self) -> None:
+        """Every key goes to the container."""
+        if self.fd >= 0:
+            import termios
+            import tty
+
+            self._before = termios.tcgetattr(self.fd)
+            tty.setraw(self.fd)
+
+    def restore(self) -> None:
+        """As it was."""
+        if self._before:
+            import termios
+
+            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)
+            self._before = None
