@@ -242,7 +242,7 @@ static void mon_begin(struct mon_state *st, const struct monitor *m)
 		mon_nonblocking(s->fd);
 	}
 	st->tty = m->tty;
-	st->in = m->tty >= 0 ? m->tty : m->input;
+	st->in = m->tty >= 0 ? m->tty : m->in;
 	st->user_in = m->user_in;
 	mon_nonblocking(st->in);
 	st->in_used = st->in_sent = 0;
@@ -325,7 +325,7 @@ static uint64_t mon_decimal(const char *text)
 static int mon_option(struct monitor *m, const char *word)
 {
 	const struct { const char *name; int *to; } numbers[] = {
-		{ "pid", &m->pid }, { "pidfd", &m->pidfd }, { "out", &m->out }, { "err", &m->err }, { "in", &m->input },
+		{ "pid", &m->pid }, { "pidfd", &m->pidfd }, { "out", &m->out }, { "err", &m->err }, { "in", &m->in },
 		{ "tty", &m->tty }, { "log-max-files", &m->log_max_files },
 	};
 	const struct { const char *name; const char **to; } texts[] = {
@@ -352,7 +352,7 @@ static int mon_option(struct monitor *m, const char *word)
 
 int start(long argc, char **argv, char **envp)
 {
-	struct monitor m = { .pid = -1, .pidfd = -1, .out = -1, .err = -1, .input = -1, .tty = -1,
+	struct monitor m = { .pid = -1, .pidfd = -1, .out = -1, .err = -1, .in = -1, .tty = -1,
 			     .user_in = -1, .user_out = -1, .user_err = -1, .reap = 1, .log_max_files = 1 };
 	uint64_t none = 0, ignore[4] = { 1 /* SIG_IGN */ }, standard[4] = { 0 };
 	int status;

@@ -20,8 +20,8 @@ struct monitor {
 	int pidfd;
 	int out;               /* read ends of its stdout and stderr pipes */
 	int err;
-	int input;             /* write end of its stdin pipe */
-	int tty;               /* master of its pty; then out, err and input are -1 */
+	int in;                /* write end of its stdin pipe */
+	int tty;               /* master of its pty; then out, err and in are -1 */
 	int user_in;           /* the user's own descriptors: never closed, never made non-blocking */
 	int user_out;
 	int user_err;
@@ -36,7 +36,7 @@ struct monitor {
 };
 
 /* Runs until the container has ended and all it wrote is relayed: its wait status (wait(2)), MONITOR_DETACHED, or
- * -errno when the loop could not start.  It takes over out, err, input and tty: makes them non-blocking and closes
+ * -errno when the loop could not start.  It takes over out, err, in and tty: makes them non-blocking and closes
  * them, but leaves tty open when detached. */
 int monitor_run(const struct monitor *m);
 

@@ -436,7 +436,7 @@ DETACHED_CODE, FAILED_CODE = 200, 201
 class Foreground:
     """monitor_run() in a process of its own, between a `container` and this test as its user."""
 
-    def __init__(self, argv: list[str], *, tty: bool = False, user_tty: bool = False, interactive: bool = True,
+    def __init__(self, argv: list[str], *, tty: bool = False, user_tty: bool = False,
                  user_out: int | None = None, log: str = "", forward: int = 1, exit_file: str = "") -> None:
         """user_out: a descriptor for the user's stdout; without it a pipe, whose end is .out, or with user_tty a pty."""
         if user_tty:
@@ -452,7 +452,7 @@ class Foreground:
             try:
                 for fd in {self.into, self.out}:
                     os.close(fd)
-                os._exit(self._command(argv, tty, users, interactive, log, forward, told, exit_file))
+                os._exit(self._command(argv, tty, users, log, forward, told, exit_file))
             finally:
                 os._exit(FAILED_CODE)
         for fd in {*users, told} - {user_out}:
@@ -462,7 +462,7 @@ class Foreground:
         time.sleep(0.05)  # from the pid to monitor_run(): signals before it are not what is tested here
 
     @staticmethod
-    def _command(argv, tty, users, interactive, log, forward, told, exit_file="") -> int:
+    def _command(argv, tty, users, log, forward, told, exit_file="") -> int:
         from minicontainer.kernel._kernel import ffi, lib
 
         os.setsid()
@@ -486,16 +486,14 @@ class Foreground:
             os.close(fd)
         m = ffi.new("struct monitor *")
         m.pid, m.pidfd = child, os.pidfd_open(child)
-        m.tty, m.out, m.err, m.input = (master, -1, -1, -1) if tty else (-1, out[0], err[0], inp[1])
-        m.user_in, m.user_out, m.user_err = (users[0] if interactive else -1), users[1], users[2]
+        m.tty, m.out, m.err = (master, -1, -1) if tty else (-1, out[0], err[0])
+        m.user_in, m.user_out, m.user_err = users[0], users[1], users[2]
         m.forward, m.log_max_files = forward, 1
         keys, path = ffi.new("char[]", b"\x10\x11"), ffi.new("char[]", log.encode())
         m.detach_keys, m.log = keys, path if log else ffi.NULL
         exit_path = ffi.new("char[]", exit_file.encode())
         m.exit_file = exit_path if exit_file else ffi.NULL
-        if not interactive and not tty:
-            os.close(inp[1])
-            m.input = -1
+        setattr(m, "in", -1 if tty else inp[1])  # a keyword of Python's
         os.write(told, str(child).encode())
         os.close(told)
         status = lib.monitor_run(m)
@@ -668,7 +666,7 @@ def test_a_terminal_echoes_resizes_and_ends():
     if f.pid == 0:
         try:
             os._exit(Foreground._command(["sh", "-c", "stty size; read x; stty size; read y; echo \"<$x$y>\"; exit 5"],
-                                         True, (theirs,) * 3, True, "", 1, told))
+                                         True, (theirs,) * 3, "", 1, told))
         finally:
             os._exit(FAILED_CODE)
     os.read(ready, 20)
