@@ -70,7 +70,7 @@ class Flag:
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
 
-class Values(dict):  # type: ignore[type-arg]  # dict[str, Any] would be evaluated at import
+class Values(dict):
     """What was given, by flag name;
 
     A flag that was not given answers its default, and is not `in` the values.

@@ -1,4 +1,4 @@
-"""Whether options contradict themselves or the host: docker's refusals, in docker's words, with the way out."""
+"""Whether options contradict themselves or the host: docker's refusals, in its words, with the way out."""
 
 from __future__ import annotations
 

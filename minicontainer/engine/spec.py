@@ -249,7 +249,8 @@ def _memory(options: RunOptions) -> dict[str, Any]:
     memory: dict[str, Any] = {}
     if options.memory_bytes:
         memory["limit"] = options.memory_bytes
-        memory["swap"] = options.memory_swap_bytes or 2 * options.memory_bytes
+        if options.memory_swap_bytes >= 0:  # -1, without end, is what a new cgroup has
+            memory["swap"] = options.memory_swap_bytes or 2 * options.memory_bytes
     if options.memory_reservation_bytes:
         memory["reservation"] = options.memory_reservation_bytes
     if options.memory_swappiness >= 0:

@@ -38,25 +38,35 @@ class MountPoint:
     """
 
     __slots__ = (
-        "anonymous",
-        "copy_up",
-        "create",
-        "destination",
-        "labels",
-        "options",
-        "source",
-        "type",
-        "volume",
-    )
+        "anonymous", "copy_up", "create", "destination", "labels", "options", "source", "type", "volume",
+    )  # fmt: skip
 
-    def __init__(self, type: str, source: str, destination: str, options: list[str]) -> None:
+    def __init__(
+        self,
+        type: str,
+        source: str,
+        destination: str,
+        options: list[str],
+        *,
+        volume: str = "",
+        anonymous: bool = False,
+        copy_up: bool = False,
+        create: bool = False,
+        labels: dict[str, str] | None = None,
+    ) -> None:
         self.type = type
         self.source = source
         self.destination = destination
         self.options = options
-        self.volume = ""
-        self.anonymous = self.copy_up = self.create = False
-        self.labels: dict[str, str] = {}
+        self.volume = volume
+        self.anonymous = anonymous
+        self.copy_up = copy_up
+        self.create = create
+        self.labels = labels or {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; MountPoint(**it) is the same again: a restart finds the same anonymous volumes."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def resolve_mounts(
@@ -88,10 +98,7 @@ def resolve_mounts(
 
 
 def make_sources(points: list[MountPoint]) -> None:
-    """Make what is missing on the host:
-
-    Volumes, and the directories that -v names. Raises UsageError for a missing bind.
-    """
+    """Make missing volumes, and the directories that -v names. UsageError for any other missing source."""
     for point in points:
         if point.type == "tmpfs" or os.path.lexists(point.source):
             continue
@@ -110,19 +117,20 @@ def _resolve(mount: Mount, volumes_dir: str, host: Host, new_name: Callable[[], 
         words = ["noexec", "nosuid", "nodev", "rprivate", *mount.get("options", [])]
         return MountPoint("tmpfs", "tmpfs", target, merge_tmpfs_options(words))
     if mount["type"] == "bind":
-        point = MountPoint("bind", mount["source"], target, _bind_options(mount, host))
-        point.create = mount.get("create_source", False)
-        return point
+        create = mount.get("create_source", False)
+        return MountPoint("bind", mount["source"], target, _bind_options(mount, host), create=create)
     name = mount["source"] or new_name()
-    data = f"{volumes_dir}/{name}/_data"
-    subpath = mount.get("subpath", "")
-    point = MountPoint("volume", f"{data}/{subpath}" if subpath else data, target, _bind_options(mount, host))
-    point.volume = name
-    point.anonymous = not mount["source"]
-    point.copy_up = not mount.get("nocopy", False) and not subpath
-    point.create = not subpath
-    point.labels = mount.get("labels", {})
-    return point
+    return MountPoint(
+        "volume",
+        f"{volumes_dir}/{name}/_data",
+        target,
+        _bind_options(mount, host),
+        volume=name,
+        anonymous=not mount["source"],
+        copy_up=not mount.get("nocopy", False),
+        create=True,
+        labels=mount.get("labels"),
+    )
 
 
 def _bind_options(mount: Mount, host: Host) -> list[str]:

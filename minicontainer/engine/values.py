@@ -1,4 +1,4 @@
-"""What the values of docker's flags mean: numbers, sizes, environment, labels, signals, logs, security options.
+"""What the values of docker's flags mean: numbers, sizes, environment, labels, signals, logs, security.
 
 Every function takes the text of one value and returns plain data (JSON types, units in the name), or raises
 ValueError with the reason and the form that would be right; the caller names the flag. Limits and devices
@@ -190,7 +190,7 @@ def annotation(text: str) -> tuple[str, str]:
 
 def signal_number(text: str) -> int:
     """A signal by number or name, with or without SIG: "9", "TERM", "sigusr1", "RTMIN+3"."""
-    import _signal  # the signal module would make enums at import
+    import _signal  # type: ignore[import-not-found]  # the signal module would make enums at import
 
     name = text.upper().removeprefix("SIG")
     base, sign, offset = name.partition("+") if "+" in name else name.partition("-")

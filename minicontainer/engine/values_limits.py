@@ -70,8 +70,8 @@ def sysctl(text: str) -> tuple[str, str]:
         raise ValueError(f"sysctl '{text}' is not name=value")
     if name not in _IPC_SYSCTLS and not name.startswith(("net.", "fs.mqueue.")):
         raise ValueError(
-            f"sysctl '{text}' is not allowed (it is the host's; a container has its own net.*, fs.mqueue.* and "
-            "kernel.shm*, msg*, sem)"
+            f"sysctl '{text}' is not allowed (it is the host's; a container has its own net.*, "
+            "fs.mqueue.*, kernel.shm*, kernel.msg* and kernel.sem)"
         )
     if "/" in name or ".." in name:
         raise ValueError(f"sysctl '{text}' is not allowed (names are words joined by single points)")

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
         tmpfs). propagation: "" or a word of mount(8) like "rslave". recursive: "enabled", "disabled" (this
         mount alone), "writable" (read-only, but what is mounted below is not) or "readonly" (an error where
         that can't be had). create_source: make a missing bind source, as -v does. nocopy: don't fill a new
-        volume from the image. subpath: a directory within the volume. labels: of a new volume. options: of
-        a tmpfs, mount(8)'s words.
+        volume from the image. labels: of a new volume. options: of a tmpfs, mount(8)'s words.
         """
 
         type: str
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
         recursive: str
         create_source: bool
         nocopy: bool
-        subpath: str
         labels: dict[str, str]
         options: list[str]
 
@@ -181,9 +179,9 @@ def _typed_option(result: Mount, key: str, value: str) -> None:
     elif key == "volume-nocopy":
         result["nocopy"] = _mount_bool(key, value)
     elif key == "volume-subpath":
-        if value.startswith("/") or ".." in value.split("/"):
-            raise ValueError("subpath must be a relative path within the volume")
-        result["subpath"] = value
+        raise ValueError(
+            "minicontainer mounts whole volumes: a link in one could lead out of it (bind the directory)"
+        )
     elif key == "volume-label":
         name, _, content = value.partition("=")
         result.setdefault("labels", {})[name] = content
@@ -222,8 +220,6 @@ def _check_mount(mount: Mount, given: list[str]) -> None:
         raise ValueError('invalid mount config for type "tmpfs": field Source must not be specified')
     elif kind == "volume" and source:
         check_volume_name(source)
-    elif mount.get("subpath"):
-        raise ValueError("must not set Subpath when using anonymous volumes")
 
 
 def _check_recursion(mount: Mount) -> None:
