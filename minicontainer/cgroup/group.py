@@ -1,0 +1,337 @@
+"""Cgroup: one container's group in every hierarchy of the host, behind one interface."""
+
+from __future__ import annotations
+
+import os
+from errno import EEXIST
+
+from minicontainer.cgroup import settings, tree, v1, v2
+from minicontainer.cgroup.hierarchy import Hierarchy
+from minicontainer.cgroup.paths import DEFAULT_PARENT, clean
+from minicontainer.cgroup.settings import Setting
+from minicontainer.errors import Conflict, LimitError, Unsupported
+from minicontainer.stub.ops import Op, mkdir, syscall, write_file
+
+_AT_FDCWD = -100
+_AT_REMOVEDIR = 0x200
+# (v1 controller, v2 controller, settings where v1 has it, settings where v2 has it)
+_SECTIONS = (
+    ("memory", "memory", v1.memory, v2.memory), ("cpu", "cpu", v1.cpu, v2.cpu),
+    ("cpuset", "cpuset", v1.cpuset, v2.cpuset), ("pids", "pids", v1.pids, v2.pids),
+    ("blkio", "io", v1.blkio, v2.io), ("hugetlb", "hugetlb", v1.hugetlb, v2.hugetlb), ("rdma", "rdma", v1.rdma, v2.rdma),
+)
+
+
+class Tree:
+    """One hierarchy as a container sees it mounted.
+
+    name: below /sys/fs/cgroup ("" if it is all there is); fstype and options as for mount(8); path: the container's group on
+    the host; links: further names, for a hierarchy with several controllers.
+    """
+
+    __slots__ = ("fstype", "links", "name", "options", "path")
+
+    def __init__(self, name: str, fstype: str, options: list[tuple[str, str | None]], path: str, links: list[str]) -> None:
+        self.name = name
+        self.fstype = fstype
+        self.options = options
+        self.path = path
+        self.links = links
+
+
+class Cgroup(settings.Group):
+    """The group at path ("/minicontainer/ID", or "ID" below parent) in every tree of the hierarchy.
+
+    UsageError for a path that a container may not have (paths.clean). Nothing is made before the ops of create_ops run.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, path: str, parent: str = DEFAULT_PARENT) -> None:
+        self.hierarchy = hierarchy
+        self.path = clean(path, parent)
+        self.sys = hierarchy.sys
+        self._names = self.path.split("/")[1:]
+        self._planned: tuple[object, list[Setting]] | None = None
+
+    # --- where things are
+
+    def unified_dir(self) -> str | None:
+        """The group in the v2 tree, for clone3's CLONE_INTO_CGROUP; None on pure v1."""
+        return self.hierarchy.unified + self.path if self.hierarchy.unified else None
+
+    def directories(self) -> list[str]:
+        """The group in every tree."""
+        return [base + self.path for base in self.hierarchy.trees()]
+
+    def directory(self, controller: str) -> str:
+        """The group in the tree that has this controller (v1's or v2's name of it). Unsupported if none has."""
+        h = self.hierarchy
+        base = h.mounts.get(controller)
+        if base is None and (controller in h.unified_controllers or controller == "cgroup"):
+            base = h.unified
+        if base is None:
+            raise Unsupported(f"this host has no cgroup controller {controller}", f"it has {' '.join(sorted(h.controllers))}")
+        return base + self.path
+
+    def mounts(self) -> list[Tree]:
+        """The trees as a container with a cgroup mount should see them."""
+        h = self.hierarchy
+        if h.mode == "v2":
+            return [Tree("", "cgroup2", [], f"{h.unified}{self.path}", [])]
+        out = []
+        for base in dict.fromkeys(h.mounts.values()):
+            held = [c for c, where in h.mounts.items() if where == base]
+            options: list[tuple[str, str | None]] = []
+            for c in held:
+                named, _, name = c.partition("=")
+                options += [("none", None), ("name", name)] if name else [(named, None)]
+            last = base.rpartition("/")[2]
+            out.append(Tree(last, "cgroup", options, base + self.path, [c for c in held if c != last and "=" not in c]))
+        if h.unified:
+            out.append(Tree("unified", "cgroup2", [], h.unified + self.path, []))
+        return out
+
+    # --- what settings.Group asks
+
+    def current(self, controller: str, file: str) -> str:
+        return tree.read(f"{self.directory(controller)}/{file}")
+
+    def parent(self, controller: str, file: str) -> str:
+        at = self.directory(controller)
+        for _ in self._names:
+            at = at.rpartition("/")[0]
+            text = tree.read(f"{at}/{file}")
+            if text.strip():
+                return text
+        return ""
+
+    def has(self, controller: str, file: str) -> bool:
+        """Looks at the groups there are, since a root lacks some files; if there are none the kernel will say."""
+        at = self.directory(controller)
+        base = at[:-len(self.path)]
+        if os.path.exists(f"{base}/{file}"):
+            return True
+        above = [base + "/" + "/".join(self._names[:n]) for n in range(len(self._names), 0, -1)]
+        for group in (*above, *tree.groups_in(base)):
+            known = os.path.exists(group) if controller in self.hierarchy.mounts else (
+                controller == "cgroup" or controller in tree.read(f"{group}/cgroup.controllers").split())
+            if known:
+                return os.path.exists(f"{group}/{file}")
+        return True
+
+    # --- limits
+
+    def settings(self, resources: dict) -> list[Setting]:
+        """Every limit asked for, checked: LimitError for a wrong value, Unsupported for what this host can't do."""
+        h = self.hierarchy
+        out: list[Setting] = []
+        for v1_name, v2_name, of_v1, of_v2 in _SECTIONS:
+            old = v1_name in h.mounts or v2_name not in h.unified_controllers
+            out += (of_v1 if old else of_v2)(resources, self)
+        out += (v1 if h.mounts.keys() & {"net_cls", "net_prio"} else v2).network(resources, self)
+        if resources.get("unified"):
+            if not h.unified:
+                raise Unsupported("unified: this host has no cgroup v2 tree", "use the v1 limits, or boot with cgroup v2")
+            out += v2.unified(resources, self)
+        if resources.get("devices") and "devices" in h.mounts:
+            from minicontainer.cgroup import devices
+
+            out += devices.v1_settings(resources, self)
+        for setting in out:
+            if setting.controller not in h.controllers and setting.controller != "cgroup":
+                raise Unsupported(f"{setting.limit}: this host has no cgroup controller {setting.controller}",
+                                  f"it has {' '.join(sorted(h.controllers))}")
+        self._planned = (resources, out)
+        return out
+
+    def verify(self, resources: dict) -> None:
+        """Reads every limit back. LimitError names the first that the kernel does not hold as asked."""
+        planned = self._planned
+        asked = planned[1] if planned and planned[0] is resources else self.settings(resources)
+        texts: dict[str, str] = {}
+        for setting in asked:
+            path = f"{self.directory(setting.controller)}/{setting.shown}"
+            got = texts.get(path)
+            if got is None:
+                got = texts[path] = tree.read(path)
+            if not setting.same(setting.value, got):
+                raise LimitError(f'{setting.limit}: asked for "{setting.value}", but the kernel has "{_short(got)}"',
+                                 f"see {path}; a limit of a group above it may be in the way")
+        if self._asks_bpf(resources):
+            from minicontainer.cgroup import bpf
+
+            bpf.verify(self.directory("cgroup"))
+
+    def _asks_bpf(self, resources: dict) -> bool:
+        return self.hierarchy.mode == "v2" and bool(resources.get("devices"))
+
+    # --- ops
+
+    def create_ops(self, resources: dict) -> list[Op]:
+        """Host ops that make the group in every tree, with its limits. Conflict if another container's processes are in it."""
+        asked = self.settings(resources)
+        ops = self._reclaim_ops()
+        for base in self.hierarchy.trees():
+            if base == self.hierarchy.unified:
+                ops += self._controller_ops(asked)
+            else:
+                ops += self._mkdir_ops(base)
+            if base == self.hierarchy.mounts.get("cpuset"):
+                ops += self._cpuset_ops(base, {setting.file for setting in asked})
+        ops += self._write_ops(asked)
+        if self._asks_bpf(resources):
+            from minicontainer.cgroup import bpf
+
+            ops += bpf.attach_ops(self.directory("cgroup"), resources["devices"])
+        return ops
+
+    def update_ops(self, resources: dict) -> list[Op]:
+        """Host ops that change the limits named, in an order in which each step is valid."""
+        asked = self.settings(resources)
+        ops = self._controller_ops(asked) if self.hierarchy.unified else []
+        ops += self._write_ops(asked)
+        if self._asks_bpf(resources):
+            from minicontainer.cgroup import bpf
+
+            ops += bpf.attach_ops(self.directory("cgroup"), resources["devices"])
+        return ops
+
+    def enter_ops(self, pid: int = 0) -> list[Op]:
+        """Ops by which a process enters every v1 tree; in the v2 tree CLONE_INTO_CGROUP bears it in the group.
+
+        pid 0: for the process that runs the ops (the stub, which has one thread). Writing "0" to `tasks` moves only the writing
+        thread, and so the kernel need not wait 6 to 20 ms for all forks to settle (cgroup_threadgroup_rwsem; kernel
+        commit 9a3284fad42f, 5.5). Any other pid is moved with all its threads, and waits.
+        """
+        file = "cgroup.procs" if pid else "tasks"
+        why = "the process enters the group" if pid else "enters the group; its one thread alone, so the kernel waits for nobody"
+        return [write_file(f"{base}{self.path}/{file}", str(pid), why=why) for base in dict.fromkeys(self.hierarchy.mounts.values())]
+
+    def _write_ops(self, asked: list[Setting]) -> list[Op]:
+        return [write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value, why=f"{setting.limit}: {setting.why}")
+                for setting in asked]
+
+    def _reclaim_ops(self) -> list[Op]:
+        """rmdir of what a crash left; Conflict if processes are in it."""
+        ops = []
+        for path in self.directories():
+            if not os.path.exists(path):
+                continue
+            for group in tree.groups(path):
+                if tree.read(f"{group}/cgroup.procs"):
+                    raise Conflict(f"cgroup {path} is in use by another container", "choose another name or cgroup path")
+                ops.append(syscall("unlinkat", _AT_FDCWD, group, _AT_REMOVEDIR, why="an empty group that a crash left behind"))
+        return ops
+
+    def _ancestors(self, base: str) -> list[str]:
+        return [base + "/" + "/".join(self._names[:n]) for n in range(1, len(self._names))]
+
+    def _mkdir_ops(self, base: str) -> list[Op]:
+        ops = [mkdir(at, ok=(EEXIST,), why="a parent of the container's group") for at in self._ancestors(base) if not os.path.exists(at)]
+        ops.append(mkdir(base + self.path, why="the container's group in this hierarchy"))
+        return ops
+
+    def _cpuset_ops(self, base: str, asked: set[str]) -> list[Op]:
+        """A v1 group has no CPUs and no memory nodes until it is given some, and nothing can enter it before (cpusets.rst)."""
+        ops = []
+        ancestors = self._ancestors(base)
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            value = tree.read(f"{ancestors[-1]}/{file}").strip() if ancestors else ""
+            if not value:
+                value = tree.read(f"{base}/{file}").strip()
+                for at in ancestors:
+                    here = tree.read(f"{at}/{file}").strip()
+                    if not here:
+                        ops.append(write_file(f"{at}/{file}", value, why="a new cpuset is empty: it gets its parent's"))
+                    value = here or value
+            if file not in asked:
+                ops.append(write_file(f"{base}{self.path}/{file}", value, why="a new cpuset is empty: it gets its parent's, or nothing can enter"))
+        return ops
+
+    def _controller_ops(self, asked: list[Setting]) -> list[Op]:
+        """mkdir in the v2 tree (where missing), and the controllers handed down to it on the way."""
+        h = self.hierarchy
+        base = h.unified or ""
+        wanted = set(h.unified_controllers) if h.mode == "v2" else {s.controller for s in asked} & h.unified_controllers - h.mounts.keys()
+        ops = []
+        for at in (base, *self._ancestors(base)):
+            if at != base and not os.path.exists(at):
+                ops.append(mkdir(at, ok=(EEXIST,), why="a parent of the container's group"))
+            missing = wanted - set(tree.read(f"{at}/cgroup.subtree_control").split())
+            if missing:
+                _refuse_internal_processes(at)
+                ops.append(write_file(f"{at}/cgroup.subtree_control", " ".join(f"+{c}" for c in sorted(missing)),
+                                      why="hands these controllers down to the groups below"))
+        if not os.path.exists(base + self.path):
+            ops.append(mkdir(base + self.path, why="the container's group in the v2 tree; the process is born in it"))
+        return ops
+
+    # --- control
+
+    def exists(self) -> bool:
+        """Whether any tree has the group."""
+        return any(map(os.path.exists, self.directories()))
+
+    def pids(self) -> list[int]:
+        """The processes in the group and below it, as this pid namespace numbers them; [] if it is gone."""
+        return tree.pids(self.unified_dir() or self.directories()[0])
+
+    def freeze(self) -> None:
+        """Stops every process; returns when all have stopped."""
+        from minicontainer.cgroup import control
+
+        control.freeze(self.unified_dir(), self._freezer())
+
+    def thaw(self) -> None:
+        """Lets the processes go on."""
+        from minicontainer.cgroup import control
+
+        control.thaw(self.unified_dir(), self._freezer())
+
+    def frozen(self) -> bool:
+        """Whether the group is frozen."""
+        from minicontainer.cgroup import control
+
+        return control.frozen(self.unified_dir(), self._freezer())
+
+    def kill(self, timeout_seconds: float = 5.0) -> bool:
+        """SIGKILL to every process, frozen or not, and in groups below too; whether none was left in that time."""
+        from minicontainer.cgroup import control
+
+        return control.kill(self.directories(), self.unified_dir(), self._freezer(), timeout_seconds)
+
+    def remove(self, timeout_seconds: float = 2.0) -> None:
+        """Removes the group and what is below it from every tree; nothing if it is gone. KernelError while processes stay in it."""
+        from minicontainer.cgroup import control
+
+        for path in self.directories():
+            control.remove(path, timeout_seconds)
+        for base in self._auxiliary():
+            control.prune(self._ancestors(base)[:0:-1])
+
+    def stats(self) -> dict[str, float]:
+        """The accounting of the group: plain numbers, the unit in each name; what can't be known is absent (accounting.py)."""
+        from minicontainer.cgroup import accounting
+
+        return accounting.stats(self.hierarchy, self.path)
+
+    def _freezer(self) -> str | None:
+        base = self.hierarchy.mounts.get("freezer")
+        return base + self.path if base else None
+
+    def _auxiliary(self) -> list[str]:
+        """Trees without controllers. Whoever made our parents (kubelet) did so in the others only; here it was us."""
+        h = self.hierarchy
+        named = [base for name, base in h.mounts.items() if name.startswith("name=")]
+        return [*named, h.unified] if h.unified and h.mode == "hybrid" else named
+
+
+def _refuse_internal_processes(at: str) -> None:
+    """v2: a group has either processes or controllers for the groups below it (cgroup-v2.rst, "No Internal Process Constraint")."""
+    if os.path.exists(f"{at}/cgroup.type") and tree.read(f"{at}/cgroup.procs"):  # a real root has no cgroup.type, and is exempt
+        raise Unsupported(f"cgroup v2 can't hand controllers down from {at}: processes are in that group itself",
+                          "choose another cgroup parent, or move these processes into a group below it")
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else text[:77] + "…"
