@@ -1,0 +1,90 @@
+"""What is committed: no place of anyone's machine, no module that has two subjects, no heavy import at start-up."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.repo.test_lint import ROOT, tracked
+
+PACKAGE = ROOT / "minicontainer"
+LONGEST_MODULE = 450  # lines
+
+# What costs milliseconds to import. `run`, `create`, `start` and `exec` import none of it; other verbs do so when they run.
+HEAVY = {"json", "re", "enum", "typing", "dataclasses", "functools", "collections", "pathlib", "subprocess", "tempfile",
+         "shutil", "hashlib", "argparse", "logging", "contextlib", "socket", "datetime",
+         "cffi", "pyroute2", "prometheus_client", "prctl", "rich", "zstandard"}
+
+# The verbs that count, and the modules that they enter by.
+HOT_ENTRIES = ("minicontainer.cli.main", "minicontainer.cli.oci")
+
+
+def modules(pattern: str = "*.py") -> list[Path]:
+    """The package's Python files that are, or would be, committed."""
+    return [ROOT / name for name in tracked(f"minicontainer/**/{pattern}", f"minicontainer/{pattern}")]
+
+
+def test_no_file_names_a_place_of_the_machine_it_was_written_on() -> None:
+    """Checked against this checkout's own parent folder and the home folder of whoever runs the test."""
+    places = {str(p).encode() + b"/" for p in (ROOT.parent, Path.home()) if len(p.parts) > 1}
+    found = [name for name in tracked() if any(place in (ROOT / name).read_bytes() for place in places)]
+    assert not found
+
+
+def test_every_module_says_what_it_is_and_stays_readable() -> None:
+    for path in modules():
+        text = path.read_text(encoding="utf-8")
+        if text.strip():
+            assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+        assert text.count("\n") <= LONGEST_MODULE, f"{path} has more than {LONGEST_MODULE} lines: one subject?"
+
+
+def test_no_error_is_swallowed() -> None:
+    """`except …: pass` and `contextlib.suppress(Exception)` hide what a user needs to know."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and all(isinstance(n, ast.Pass) for n in node.body):
+                caught = ast.unparse(node.type) if node.type else "everything"
+                assert _is_narrow(node.type), f"{path}:{node.lineno} forgets {caught}"
+
+
+def _is_narrow(caught: ast.expr | None) -> bool:
+    """One errno that is no failure (FileNotFoundError, ProcessLookupError …), not a whole class of them."""
+    if caught is None:
+        return False
+    names = [ast.unparse(n) for n in (caught.elts if isinstance(caught, ast.Tuple) else [caught])]
+    return not {"Exception", "BaseException", "OSError", "ValueError", "MinicontainerError"} & set(names)
+
+
+@pytest.mark.parametrize("entry", HOT_ENTRIES)
+def test_a_launcher_imports_nothing_heavy(entry: str, tmp_path: Path) -> None:
+    """Importing the commands' entry module, isolated as the launcher does it, brings in none of the heavy modules."""
+    assert imported_by(f"import {entry}") & HEAVY == set()
+
+
+def imported_by(statement: str) -> set[str]:
+    """The top-level modules that a statement loads in a launcher's interpreter (-IS, package and site-packages)."""
+    import subprocess
+
+    site = os.path.dirname(os.path.dirname(pytest.__file__))
+    program = f"import sys; sys.path += [{str(ROOT)!r}, {site!r}]; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_the_licence_is_the_gpl_3_or_later_everywhere_it_is_named() -> None:
+    assert "GNU GENERAL PUBLIC LICENSE\n                       Version 3" in (ROOT / "LICENSE").read_text()
+    assert 'license = { text = "GPL-3.0-or-later" }' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_changelog_has_an_entry_for_this_version() -> None:
+    import minicontainer
+
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## \[({re.escape(minicontainer.__version__)}|Unreleased)\]", text, re.M)
