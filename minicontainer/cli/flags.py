@@ -152,7 +152,7 @@ class _Parser:
             flag = self.shorts.get(letters[0])
             if flag is None:
                 raise UsageError(
-                    f"unknown shorthand flag: '{letters[0]}' in {word}", self._unknown_hint(word[1:])
+                    f"unknown shorthand flag: '{letters[0]}' in -{letters}", self._unknown_hint(word[1:])
                 )
             rest = letters[1:]
             if rest.startswith("=") and len(rest) > 1:
@@ -164,7 +164,7 @@ class _Parser:
             elif words:
                 value = words.pop()
             else:
-                raise UsageError(f"flag needs an argument: '{flag.short}' in {word}", self._help_hint())
+                raise UsageError(f"flag needs an argument: '{flag.short}' in -{letters}", self._help_hint())
             self._set(flag, value, word)
             letters = rest
 

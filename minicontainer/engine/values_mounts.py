@@ -130,7 +130,7 @@ def mount(text: str) -> Mount:
         elif key in ("readonly", "ro"):
             result["read_only"] = _mount_bool(key, value)
         elif key == "tmpfs-size":
-            size = f"size={size_bytes(value)}"
+            size = f"size={_tmpfs_size(value)}"
         elif key == "tmpfs-mode":
             mode = f"mode={_octal(value):o}"
         else:
@@ -306,6 +306,13 @@ def _mount_bool(key: str, value: str) -> bool:
         f"invalid value for '{key}': invalid boolean value (\"{value}\"): must be one of "
         '"true", "1", "false", or "0" (default "true")'
     )
+
+
+def _tmpfs_size(text: str) -> int:
+    try:
+        return size_bytes(text)
+    except ValueError as reason:
+        raise ValueError(f"invalid value for tmpfs-size: {text}: {reason}") from None
 
 
 def _octal(text: str) -> int:
