@@ -102,6 +102,13 @@ class Life:
                 pass  # gone for good: the next open says so
             os.close(lock)
 
+    @classmethod
+    def inherit(cls, config: Config, ident: str, lock: int) -> Life:
+        """The life that this process held before an execve; lock is its descriptor."""
+        life = cls(f"{config.state}/containers/{ident}", ident, lock)
+        life.state = life._read()
+        return life
+
     def _read(self) -> dict:
         try:
             return read_json(f"{self.path}/state.json") or {}

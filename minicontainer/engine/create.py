@@ -64,6 +64,14 @@ def create(config: Config, options: RunOptions, argv: list[str], root: Root | No
     return container, life
 
 
+def describe_only(config: Config, options: RunOptions) -> Container:
+    """A container as `create` would make it, of which nothing is made (--dry-run)."""
+    ident = "0" * box.ID_HEX
+    container = Container(config, ident, {})
+    container.record = _record(container, options.name or "dry-run", options, find_root(config, options), [])
+    return container
+
+
 def _take_name(config: Config, options: RunOptions, life: Life) -> str:
     """Reserves the name, noted in the state before it is taken: a crash in between leaves nothing that can't be found."""
     for attempt in range(100):

@@ -184,14 +184,16 @@ def _note_phases(container: Container, launch: Launch) -> None:
 # -- detached ---------------------------------------------------------------------------------------------------------
 
 
-def start_detached(container: Container, life: Life, launcher: list[str]) -> None:
-    """Starts a container and leaves a monitor with it. launcher: argv that cleans up when it has ended.
+def start_detached(container: Container, life: Life, launcher: list[str], *, before: Callable[[Plan], None] | None = None,
+                   after: Callable[[Launch], None] | None = None) -> None:
+    """Starts a container and leaves a monitor with it. launcher: argv that cleans up when it has ended; the descriptor of
+    the lock is put behind it.
 
     The lock goes to the monitor, so this process must not use `life` afterwards. Errors are the start's own.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
     if os.fork() == 0:
-        _become_monitor(container, life, launcher, write)
+        _become_monitor(container, life, [*launcher, str(life.lock)], write, before, after)
     os.close(write)
     with os.fdopen(read, "rb") as f:
         answer = f.read()
@@ -204,13 +206,14 @@ def start_detached(container: Container, life: Life, launcher: list[str]) -> Non
     raise error
 
 
-def _become_monitor(container: Container, life: Life, launcher: list[str], report: int) -> None:
+def _become_monitor(container: Container, life: Life, launcher: list[str], report: int,
+                    before: Callable[[Plan], None] | None, after: Callable[[Launch], None] | None) -> None:
     """In the fork: start, report, execve the monitor. Never returns."""
     from minicontainer.engine import end, watch
 
     try:
         os.setsid()
-        started = start(container, life)
+        started = start(container, life, before=before, after=after)
         argv, keep = watch.monitor_argv(started, launcher)
         for fd in (*keep, life.lock):
             os.set_inheritable(fd, True)
