@@ -6,7 +6,7 @@ from errno import errorcode as ERRNO
 from struct import unpack
 
 from minicontainer.kernel import flags as f
-from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, WAIT, WRITE, Blob, Op, PointerTo, Slot
+from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, STORE, WAIT, WRITE, Blob, Op, PointerTo, Slot
 
 _AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
 _FD = {"FSOPEN_CLOEXEC": 1}
@@ -20,7 +20,17 @@ _DECODE: dict[str, tuple] = {
     "openat2": ("dir", None, "how", None), "prctl": ("prctl", "prctl1", "prctl2"), "seccomp": ("seccomp", None, None),
     "keyctl": ("keyctl", None), "prlimit64": (None, "rlimit", None, None), "close_range": (None, "max", {"CLOSE_RANGE_CLOEXEC": 4}),
     "rt_sigprocmask": ("sigmask", None, None, None), "ioctl": (None, "ioctl", None), "socket": ("socket", "socktype", None),
-    "setgroups": (None, None), "symlinkat": (None, "dir", None),
+    "bpf": ("bpf", None, None), "setgroups": (None, None), "symlinkat": (None, "dir", None),
+}
+# What a refused write to a cgroup file means. Sources: cgroup-v1/{memory,cpusets}.rst, cgroup-v2.rst, sched-bwc.rst.
+_CGROUP_HINTS = {
+    "EINVAL": "the kernel refuses this value; a limit of the cgroup above may be lower",
+    "EBUSY": "it uses more than that now, or processes are where the kernel wants none",
+    "EACCES": "the cgroup above does not have this (cpusets lie within their parent's)",
+    "ENOENT": "this kernel has no such limit, or its controller is not enabled",
+    "ENODEV": "no such device (block limits name whole disks as MAJ:MIN)",
+    "EOPNOTSUPP": "this kernel no longer does this",
+    "ENOSPC": "a cpuset needs CPUs and memory nodes before a process can enter",
 }
 _IOCTL = {0x40045431: "TIOCSPTLCK", 0x5441: "TIOCGPTPEER", 0x540E: "TIOCSCTTY"}
 
@@ -40,6 +50,9 @@ def call(op: Op, pid_text: str = "PID") -> str:
         return f"read({op.args[0]!r}, 1 byte)"
     if op.kind == SENDFD:
         return f"sendmsg({op.args[0]!r}, SCM_RIGHTS {op.args[1]!r})"
+    if op.kind == STORE:
+        fd, struct, offset = op.args
+        return f"{{{struct!r}}}: the word at {offset} = {fd!r}"
     if op.kind == EXEC:
         paths, argv, env = op.args
         more = f" (or {len(paths) - 1} more folders of PATH)" if len(paths) > 1 else ""
@@ -102,7 +115,7 @@ def _argument(op: Op, value: object, kind: object) -> str:  # noqa: C901  (a tab
     if kind == "prctl1" and op.args[0] == f.PR["PR_SET_PDEATHSIG"]:
         return "SIGKILL" if value == 9 else str(value)
     single = {"fsconfig": {v: k for k, v in f.FSCONFIG.items()}, "rlimit": dict(enumerate(f.RLIMIT)), "ioctl": _IOCTL,
-              "seccomp": {1: "SECCOMP_SET_MODE_FILTER"}, "keyctl": {1: "KEYCTL_JOIN_SESSION_KEYRING"}, "sigmask": {2: "SIG_SETMASK"},
+              "seccomp": {1: "SECCOMP_SET_MODE_FILTER"}, "keyctl": {1: "KEYCTL_JOIN_SESSION_KEYRING"}, "bpf": {5: "BPF_PROG_LOAD", 8: "BPF_PROG_ATTACH", 9: "BPF_PROG_DETACH"}, "sigmask": {2: "SIG_SETMASK"},
               "socket": {16: "AF_NETLINK"}, "socktype": {3 | 0o2000000: "SOCK_RAW|SOCK_CLOEXEC"}}
     if isinstance(kind, str) and kind in single:
         return single[kind].get(value, str(value))
@@ -128,6 +141,8 @@ def hint(op: Op, errno: int) -> str:
         ("mkdirat", "EROFS"): "this file system is read only: choose another place with --root",
         ("mkdirat", "EACCES"): "run it as root (sudo minicontainer …)",
     }
+    if op.kind == WRITE and "/cgroup/" in op.args[1]:
+        return _CGROUP_HINTS.get(name, "")
     if name == "ENOSPC":
         return "the disk is full: free some space (`df`), or choose another data root with --root"
     if name == "ENOSPC" or (op.kind == MAKE and name in ("EROFS",)):

@@ -169,6 +169,9 @@ static long run_op(const struct op *op, const uint64_t *a)
 		return op_sendfd((int)a[0], (int)a[1], (void *)a[2], a[3]);
 	case OP_EXEC:
 		return op_exec((char **)a[0], (char **)a[1], (char **)a[2]);
+	case OP_STORE:
+		*(int *)((char *)a[1] + a[2]) = (int)a[0];
+		return 0;
 	}
 	return -ENOSYS;
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from minicontainer.kernel.flags import AT_FDCWD
 
 # enum op_kind of plan.h; tests/unit/stub holds the two equal.
-SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC = range(1, 8)
+SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC, STORE = range(1, 9)
 
 O_WRONLY = 1
 
@@ -39,14 +39,18 @@ class Blob:
 
 
 class PointerTo(Blob):
-    """A struct in which the word at offset points to target (struct sock_fprog of seccomp(2))."""
+    """A struct in which the word at offset points to target (struct sock_fprog of seccomp(2)).
 
-    __slots__ = ("offset", "target")
+    more: further pairs of offset and target (union bpf_attr has several).
+    """
 
-    def __init__(self, data: bytes, offset: int, target: bytes, text: str = "") -> None:
+    __slots__ = ("more", "offset", "target")
+
+    def __init__(self, data: bytes, offset: int, target: bytes, text: str = "", more: tuple = ()) -> None:
         super().__init__(data, text)
         self.offset = offset
         self.target = target
+        self.more = more
 
 
 class Op:
@@ -117,3 +121,8 @@ def send_fd(sock: Slot, fd: Slot, text: str, *, why: str) -> Op:
 def execute(paths: list[str], argv: list[str], env: list[str], *, why: str) -> Op:
     """execve(2) of the first path that is there; ends the plan."""
     return Op(EXEC, "execve", (paths, argv, env), why)
+
+
+def store(fd: Slot, struct: Blob, offset: int, *, why: str) -> Op:
+    """Puts a descriptor into a struct that a later op passes: the same Blob, and no PointerTo (its place is its own)."""
+    return Op(STORE, "store", (fd, struct, offset), why)

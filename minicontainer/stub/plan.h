@@ -26,6 +26,7 @@ enum op_kind {
 	OP_WAIT = 5,    /* read one byte from slot arg0: the parent's go; end of file (it died) is EPIPE */
 	OP_SENDFD = 6,  /* sendmsg(slot arg0, SCM_RIGHTS slot arg1, text arg2, length arg3) */
 	OP_EXEC = 7,    /* execve of the first of the paths arg0 that is there, with argv arg1 and envp arg2 */
+	OP_STORE = 8,   /* the descriptor of slot arg0 as an int at offset arg2 of the struct arg1 (union bpf_attr) */
 };
 
 enum op_state {

@@ -116,12 +116,13 @@ class Program:
 
     def _struct(self, struct: PointerTo) -> int:
         """A struct with a word that points to more data."""
-        target = self._bytes(struct.target)
+        pointers = [(offset, self._bytes(target)) for offset, target in ((struct.offset, struct.target), *struct.more)]
         at = self._base + len(self._blob)
         self._blob += struct.data
         self._blob += bytes(-len(struct.data) % 8)
-        pack_into("=Q", self._blob, at - self._base + struct.offset, target)
-        self._relocs.append(at + struct.offset)
+        for offset, target in pointers:
+            pack_into("=Q", self._blob, at - self._base + offset, target)
+            self._relocs.append(at + offset)
         return at
 
     def results(self, code: object = None) -> list[Result]:
