@@ -23,7 +23,7 @@ ext: setup ## compile the C parts in place; minicontainer can then be run as .ve
 images: setup images/busybox.tar images/example-service.tar ## the rootfs tarballs images/busybox.tar and images/example-service.tar
 
 demo: ext images ## run the example service under limits, load it, and read its figures in Prometheus
-	@examples/demo.sh
+	@examples/demo/demo.sh
 
 test: ext images ## all tests, real containers included (as root); ARGS="-k name" chooses
 	$(PYTHON) -m pytest $(ARGS)
@@ -33,7 +33,7 @@ test-unit: ext ## the tests that need no root
 
 test-v2: ext images ## the integration tests in a QEMU guest with pure cgroup v2
 	@tools/packages.sh vm
-	tests/vm/run -- $(PYTHON) -m pytest tests/integration $(ARGS)
+	tests/vm/test-v2 $(ARGS)
 
 bench: ext images peers ## start-up times beside runc, crun and docker
 	$(PYTHON) tests/bench/run.py $(ARGS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.repo.test_lint import ROOT, tracked
 
 # Who runs a command that a document shows: the demo script, .ci/run, or a test that says so by naming the command.
-RUNNERS = ("examples/demo.sh", "images/import.sh", ".ci/run", "Makefile")
+RUNNERS = ("examples/demo/demo.sh", "images/import.sh", ".ci/run", "Makefile")
 
 # Shown to be typed by a person: they need nothing of ours to be true.
 HARMLESS = {"cd", "git", "curl"}

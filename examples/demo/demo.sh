@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# demo.sh: runs the example service under limits, puts load on it, reads its figures in Prometheus, shows a start's plan.
+#
+# Everything has a place of its own (build/demo, a bridge, a firewall table, a cgroup), so no container of yours is
+# touched; and all of it is gone at the end, also when a step fails.
+set -euo pipefail
+
+project=$(cd "$(dirname "$0")/../.." && pwd)
+place=$project/build/demo
+bridge=mc-demo0
+table=minicontainer-demo
+parent=minicontainer-demo
+python=$project/.venv/bin/python
+load_seconds=20
+started=()
+
+mc() { "$project/.venv/bin/minicontainer" --root "$place/data" --state "$place/state" --config "$place/minicontainer.toml" "$@"; }
+
+bold() { if [ -t 1 ]; then printf '\033[1m%s\033[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
+chapter() { printf '\n'; bold "── $*"; }
+# What a user would type is shown as it would be typed, quoted where a shell needs it.
+typed() { bold "\$ $(printf '%q ' "$@" | sed "s/ $//")"; }
+shown() { typed sudo minicontainer "$@" && mc "$@"; }
+fail() {
+    printf 'demo: %s\n' "$*" >&2
+    exit 1
+}
+
+# In a fixed order and by name: containers first, then what was theirs. What is not there is no failure here.
+remove_everything() {
+    local status=$? pid folder
+    trap - EXIT INT TERM
+    for pid in ${started[@]+"${started[@]}"}; do
+        if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
+    done
+    if [ -d "$place/data" ]; then
+        mapfile -t ids < <(mc ps --all --quiet 2>/dev/null)
+        [ ${#ids[@]} = 0 ] || mc rm --force "${ids[@]}" >/dev/null || status=1
+    fi
+    if [ -e /sys/class/net/$bridge ]; then ip link delete $bridge; fi
+    for family in inet ip ip6; do nft delete table $family $table 2>/dev/null || true; done
+    while IFS= read -r folder; do rmdir "$folder" || status=1; done \
+        < <(find /sys/fs/cgroup -depth -maxdepth 4 -type d -path "*/$parent*")
+    rm -rf "$place"
+    [ "$status" = 0 ] || printf '\ndemo: something failed (status %s); what it had started is removed\n' "$status" >&2
+    exit "$status"
+}
+
+free_port() { "$python" "$project/examples/demo/figures.py" free-port "$1"; }
+
+# wait_for SECONDS WHAT URL
+wait_for() {
+    local deadline=$((SECONDS + $1))
+    until curl --silent --fail --max-time 2 --output /dev/null "$3"; do
+        [ $SECONDS -lt $deadline ] || fail "$2 did not answer at $3 within $1 s"
+        sleep 0.1
+    done
+}
+
+prepare() {
+    [ "$(id -u)" = 0 ] || fail "containers need root; run: sudo make demo"
+    rm -rf "$place"
+    mkdir -p "$place"
+    printf '[network]\nbridge = "%s"\ntable = "%s"\nipv4 = "10.213.88.0/24"\nipv6 = "fd00:213:88::/64"\n[cgroup]\nparent = "%s"\n' \
+        $bridge $table $parent >"$place/minicontainer.toml"
+    service_port=$(free_port 5565)
+    exporter_port=$(free_port 9323)
+    prometheus_port=$(free_port 0)
+    [ "$service_port" = 5565 ] || echo "Port 5565 is in use here; the demo publishes the service on $service_port instead."
+}
+
+import_images() {
+    chapter "Two root file systems become images"
+    shown import --change 'CMD ["sh"]' images/busybox.tar busybox
+    changes=()
+    while IFS= read -r line; do changes+=(--change "$line"); done <images/example-service/changes
+    shown import "${changes[@]}" images/example-service.tar example-service
+    shown images
+}
+
+run_the_service() {
+    chapter "The example service, with 64 MiB, half a CPU and 100 pids, published on a loopback port"
+    shown run -d --name service --memory 64m --cpus 0.5 --pids-limit 100 -p "127.0.0.1:$service_port:5565" \
+        -e NUM=20000 example-service
+    wait_for 15 "the service" "http://127.0.0.1:$service_port/healthz"
+    typed curl "http://127.0.0.1:$service_port/"
+    curl --silent --show-error "http://127.0.0.1:$service_port/"
+    shown ps
+}
+
+start_prometheus() {
+    chapter "Prometheus scrapes the container's accounting and the service inside it"
+    typed sudo minicontainer metrics --listen "127.0.0.1:$exporter_port" '&'
+    mc metrics --listen "127.0.0.1:$exporter_port" &
+    started+=($!)
+    sed -e "s/EXPORTER/127.0.0.1:$exporter_port/" -e "s/SERVICE/127.0.0.1:$service_port/" \
+        examples/demo/prometheus.yml >"$place/prometheus.yml"
+    prometheus --config.file="$place/prometheus.yml" --storage.tsdb.path="$place/tsdb" \
+        --web.listen-address="127.0.0.1:$prometheus_port" >"$place/prometheus.log" 2>&1 &
+    started+=($!)
+    wait_for 10 "the exporter" "http://127.0.0.1:$exporter_port/metrics"
+    wait_for 30 "Prometheus (see build/demo/prometheus.log)" "http://127.0.0.1:$prometheus_port/-/ready"
+    echo "Prometheus is ready on a port of its own and scrapes both every second."
+}
+
+drive_load() {
+    local end=$((SECONDS + load_seconds)) worker workers=()
+    printf 'Four clients call the service for %s s ' $load_seconds
+    for worker in 1 2 3 4; do
+        while [ $SECONDS -lt $end ]; do
+            curl --silent --max-time 10 --output /dev/null "http://127.0.0.1:$service_port/load/$worker" || sleep 0.1
+        done &
+        workers+=($!)
+    done
+    started+=("${workers[@]}")
+    while [ $SECONDS -lt $end ]; do
+        sleep 1
+        printf .
+    done
+    wait "${workers[@]}"
+    printf ' done\n\n'
+}
+
+show_figures() {
+    "$python" examples/demo/figures.py show "http://127.0.0.1:$prometheus_port" service
+    printf '\n'
+    shown stats --no-stream service
+}
+
+show_plan() {
+    chapter "A container start is a plan: what is done, why, with which result, in how many microseconds"
+    shown run --explain --rm busybox true
+}
+
+stop_and_remove() {
+    chapter "It stops at once, and nothing stays"
+    shown stop service
+    shown logs --tail 2 service
+    shown rm service
+    shown ps --all
+}
+
+what_next() {
+    chapter "What to try next"
+    cat <<'TEXT'
+  sudo make install                                          puts minicontainer where sudo finds it
+  sudo images/import.sh busybox example-service              imports both images for good
+  sudo minicontainer run --rm -it busybox sh                 a shell in a container
+  sudo minicontainer run --dry-run --network none busybox    the plan of a start; nothing happens
+  make test · make bench · make help                         its tests, its speed, and the rest
+TEXT
+}
+
+trap remove_everything EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+cd "$project"
+prepare
+echo "The demo keeps to itself: its data is below build/demo, its bridge is $bridge, and all of it is removed at the end."
+import_images
+run_the_service
+start_prometheus
+drive_load
+show_figures
+show_plan
+stop_and_remove
+what_next
