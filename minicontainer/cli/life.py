@@ -8,6 +8,7 @@ from minicontainer.cli.flags import Flag, Values, parse
 from minicontainer.engine import actions
 from minicontainer.engine.config import Config
 from minicontainer.engine.container import Container, Life, every, find
+from minicontainer.engine.values import signal_number
 from minicontainer.errors import Conflict, UsageError
 
 _TIME = Flag("time", "t", "int", "Seconds to wait before killing the container", None)
@@ -81,11 +82,11 @@ def restart_(config: Config, argv: list[str]) -> int:
 
 def kill_(config: Config, argv: list[str]) -> int:
     """kill [OPTIONS] CONTAINER [CONTAINER...]"""
-    flags = (Flag("signal", "s", help="Signal to send to the container", default="KILL"),)
+    flags = (Flag("signal", "s", help="Signal to send to the container", default="KILL", parse=signal_number),)
     parsed = _parse(flags, argv, "kill", "Kill one or more running containers")
     if not parsed:
         return 0
-    sig = actions.signal_number(parsed[0]["signal"])
+    sig = parsed[0].get("signal", actions.SIGKILL)
     return for_each(parsed[1], lambda n: actions.kill(find(config, n), sig))
 
 

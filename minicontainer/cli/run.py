@@ -10,12 +10,14 @@ from minicontainer.cli.flags import Flag, parse
 from minicontainer.cli.run_flags import CREATE_FLAGS, CREATE_SUMMARY, CREATE_USAGE, RUN_FLAGS, RUN_SUMMARY, RUN_USAGE
 from minicontainer.engine.config import Config
 from minicontainer.engine.options import RunOptions, from_flags
+from minicontainer.engine.options_check import check
+from minicontainer.engine.values import env_entry, env_file
 from minicontainer.errors import UsageError
 
 EXEC_FLAGS = (
     Flag("detach", "d", "bool", "Detached mode: run command in the background"),
-    Flag("env", "e", "list", "Set environment variables"),
-    Flag("env-file", kind="list", help="Read in a file of environment variables"),
+    Flag("env", "e", "list", "Set environment variables", parse=env_entry),
+    Flag("env-file", kind="list", help="Read in a file of environment variables", parse=env_file),
     Flag("interactive", "i", "bool", "Keep STDIN open even if not attached"),
     Flag("privileged", kind="bool", help="Give extended privileges to the command"),
     Flag("tty", "t", "bool", "Allocate a pseudo-TTY"),
@@ -85,9 +87,8 @@ def exec_(config: Config, argv: list[str]) -> int:
     root_needed()
     from minicontainer.engine.container import find
     from minicontainer.engine.exec import ExecOptions, execute
-    from minicontainer.engine.values import env_file, env_variable
 
-    env = [line for path in values["env-file"] for line in env_file(path)] + [env_variable(e) for e in values["env"]]
+    env = [line for lines in values["env-file"] for line in lines] + list(values["env"])
     if values["tty"] and values["interactive"] and not values["detach"] and not os.isatty(0):
         raise UsageError("the input device is not a TTY", "leave out -t, or run it in a terminal")
     options = ExecOptions(args[1:], env=tuple(env), user=values["user"], workdir=values["workdir"], tty=values["tty"],
@@ -97,7 +98,7 @@ def exec_(config: Config, argv: list[str]) -> int:
 
 def _options(values: dict, args: list[str]) -> RunOptions:
     options = from_flags(values, args)
-    for warning in options.check():
+    for warning in check(options):
         print(f"WARNING: {warning}", file=sys.stderr)
     return options
 

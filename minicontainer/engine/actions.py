@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from minicontainer.engine import end
 from minicontainer.engine.container import SHORT, Container, Life
-from minicontainer.errors import Conflict, KernelError, UsageError
+from minicontainer.engine.values import signal_number
+from minicontainer.errors import Conflict, KernelError
 from minicontainer.kernel import calls
 from minicontainer.runtime.cgroups import cgroup_of
 
 DEFAULT_STOP_SECONDS = 10
-
-
-def signal_number(text: str) -> int:
-    """SIGTERM, TERM, term or 15. UsageError for what is no signal."""
-    if text.isdecimal() and text.isascii():
-        if 0 < int(text) <= signal.SIGRTMAX:
-            return int(text)
-    else:
-        name = text.upper().removeprefix("SIG")
-        base, plus, offset = name.partition("+")
-        number = getattr(signal, f"SIG{base}", None)
-        if isinstance(number, signal.Signals) and (not plus or base == "RTMIN" and offset.isdecimal()):
-            return int(number) + int(offset or 0)
-    raise UsageError(f'invalid signal: "{text}"', "give a name such as TERM or a number such as 15; see signal(7)")
+SIGKILL = 9
 
 
 def kill(container: Container, sig: int) -> None:
@@ -36,7 +23,7 @@ def kill(container: Container, sig: int) -> None:
         raise Conflict(f"Cannot kill container: {container.name}: container {container.ident[:SHORT]} is not running")
     try:
         calls.pidfd_send_signal(pidfd, sig)
-        if sig == signal.SIGKILL:
+        if sig == SIGKILL:
             _thaw(container)  # a process in a frozen v1 cgroup dies only when it is thawed
     finally:
         os.close(pidfd)
@@ -55,7 +42,7 @@ def stop(container: Container, *, seconds: float | None = None, sig: str = "") -
             _send(pidfd, first)
             _thaw(container)
             if not _ends(pidfd, seconds):
-                _send(pidfd, signal.SIGKILL)
+                _send(pidfd, SIGKILL)
                 _ends(pidfd, -1)
         finally:
             os.close(pidfd)

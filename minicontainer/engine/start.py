@@ -143,7 +143,7 @@ def start(container: Container, life: Life, *, console_size: tuple[int, int] | N
         life.save(status="starting", pid=pid, pid_start=box.start_time(pid), network=attach_network.to_dict(prepared.endpoint))
 
     def ready() -> None:
-        prepared.cgroup.verify(prepared.spec["linux"]["resources"])
+        prepared.cgroup.verify(prepared.plan.resources)
         attach_network.published(prepared.endpoint)
 
     try:

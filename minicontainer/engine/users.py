@@ -35,6 +35,6 @@ def _group(layers: list[str], name: str) -> int:
         if int(name) > _MAX_GID:
             raise UsageError(f"--group-add {name}: group ids go up to {_MAX_GID}")
         return int(name)
-    from minicontainer.image.users import group_id
+    from minicontainer.image.users import find_gid
 
-    return group_id(layers, name)
+    return find_gid(layers, name)

@@ -6,6 +6,7 @@ import os
 
 from minicontainer.engine.start import Started
 from minicontainer.kernel.monitor import run_monitor
+from minicontainer.runtime.cgroups import oom_file
 from minicontainer.stub import program
 
 MONITOR = os.path.join(os.path.dirname(program.__file__), "monitor")
@@ -18,7 +19,7 @@ def _settings(started: Started) -> dict[str, str | int]:
     settings: dict[str, str | int] = {
         "pid": started.launch.pid, "pidfd": started.launch.pidfd, "out": started.streams.out, "err": started.streams.err,
         "in": started.streams.stdin, "tty": started.launch.console, "exit_file": f"{container.dir}/exit.json",
-        "oom_file": started.cgroup.oom_file() or "",
+        "oom_file": oom_file(started.cgroup),
     }
     if options.get("log_driver", "") != "none":
         given = options.get("log_options", {})

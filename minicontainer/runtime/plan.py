@@ -15,6 +15,7 @@ Explain, dry run, timings and errors are all views of these lists; there is no o
 
 from __future__ import annotations
 
+from minicontainer.cgroup.devices import DEFAULT_RULES
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime import process
@@ -51,17 +52,18 @@ class Network:
 class Plan:
     """One start.
 
-    before: host ops before the clone; flags: of clone3; after(pid): host ops after it; container: the stub's ops;
+    before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after it; container: the stub's ops;
     sync, console: slots that launch.py fills with a socket each; inherit: descriptors of ours that the stub gets too.
     """
 
-    __slots__ = ("after", "before", "console", "container", "flags", "inherit", "joined", "sync", "unified_dir")
+    __slots__ = ("after", "before", "console", "container", "flags", "inherit", "joined", "resources", "sync", "unified_dir")
 
     def __init__(self) -> None:
         self.before: list[Op] = []
         self.container = Ops()
         self.after: Callable[[int], list[Op]] = lambda pid: []
         self.flags = 0
+        self.resources: dict = {}
         self.sync = Slot("parent")
         self.console: Slot | None = None
         self.unified_dir: str | None = None
@@ -80,13 +82,13 @@ def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: O
     plan = Plan()
     linux = spec.get("linux", {})
     network = network or Network()
-    resources = linux.get("resources", {})
+    plan.resources = _resources(linux.get("resources", {}))
     new, plan.joined = _namespaces(linux.get("namespaces", ()))
     private_cgroups = bool(new & CLONE["CLONE_NEWCGROUP"])
     plan.unified_dir = cgroup.unified_dir()  # type: ignore[attr-defined]
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
     plan.flags = new & ~CLONE["CLONE_NEWCGROUP"] | (CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0)
-    plan.before = cgroup.create_ops(resources)  # type: ignore[attr-defined]
+    plan.before = cgroup.create_ops(plan.resources)  # type: ignore[attr-defined]
     plan.after = lambda pid: [*cgroup.enter_ops(pid), *network.host(pid)]  # type: ignore[attr-defined]
 
     ops = plan.container
@@ -123,6 +125,12 @@ def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: O
     process.identity(ops, spec["process"], seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
     process.execute_user(ops, spec["process"])
     return plan
+
+
+def _resources(resources: dict) -> dict:
+    """The spec's resources, with the default devices behind its device rules; none are added where there are no rules."""
+    rules = resources.get("devices")
+    return {**resources, "devices": [*rules, *DEFAULT_RULES]} if rules else resources
 
 
 def _namespaces(namespaces: list[dict]) -> tuple[int, list[tuple[str, str]]]:
