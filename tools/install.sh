@@ -7,7 +7,7 @@ set -euo pipefail
 [ $# = 1 ] || fail "usage: install.sh PREFIX"
 home=$1/lib/minicontainer
 wheels=$project/build/wheels
-pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
+pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
 if ! mkdir -p "$1" 2>/dev/null || [ ! -w "$1" ]; then
     fail "can't write to $1; run: sudo make install, or make install PREFIX=..."
 fi
@@ -17,7 +17,7 @@ if ! stamp_is "$wheels/.requirements" "$inputs"; then
     step "collecting what minicontainer depends on in build/wheels"
     rm -rf "$wheels"
     "$venv/bin/python" "$project/tools/requirements.py" "$project/pyproject.toml" dependencies |
-        "${pip[@]}" wheel --wheel-dir "$wheels" --requirement /dev/stdin
+        "${pip[@]}" wheel --use-pep517 --wheel-dir "$wheels" --requirement /dev/stdin
     printf '%s\n' "$inputs" >"$wheels/.requirements"
 fi
 

@@ -13,8 +13,8 @@ stamp=$venv/.requirements
 if ! stamp_is "$stamp" "$inputs"; then
     step "installing the Python packages into .venv (about a minute)"
     $python -m venv "$venv"
-    # python-prctl comes as source only: pip compiles it against libcap-dev
+    # -qq: errors only. python-prctl comes as source only, without a pyproject.toml: pip compiles it against libcap-dev.
     "$venv/bin/python" "$project/tools/requirements.py" "$project/pyproject.toml" |
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement /dev/stdin
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check --use-pep517 --requirement /dev/stdin
     printf '%s\n' "$inputs" >"$stamp"
 fi
