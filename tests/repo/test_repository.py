@@ -20,6 +20,8 @@ HEAVY = {"json", "re", "enum", "typing", "dataclasses", "functools", "collection
          "shutil", "hashlib", "argparse", "logging", "contextlib", "socket", "datetime",
          "cffi", "pyroute2", "prometheus_client", "prctl", "rich", "zstandard"}
 
+ORDINARY_FOLDERS = {"/", "/tmp", "/var/tmp", "/srv", "/opt", "/root", "/usr/src", "/usr/local/src", "/mnt", "/home"}
+
 # The verbs that count, and the modules that they enter by.
 HOT_ENTRIES = ("minicontainer.cli.main", "minicontainer.cli.oci")
 
@@ -30,10 +32,10 @@ def modules(pattern: str = "*.py") -> list[Path]:
 
 
 def test_no_file_names_a_place_of_the_machine_it_was_written_on() -> None:
-    """Checked against this checkout's own parent folder and the home folder of whoever runs the test."""
-    places = {str(p).encode() + b"/" for p in (ROOT.parent, Path.home()) if len(p.parts) > 1}
-    found = [name for name in tracked() if any(place in (ROOT / name).read_bytes() for place in places)]
-    assert not found
+    """The paths of this checkout and of the folder it lies in, where that is not one that every machine has."""
+    folders = [ROOT] if str(ROOT.parent) in ORDINARY_FOLDERS else [ROOT, ROOT.parent]
+    place = re.compile(rb"(?<![\w.})])(" + b"|".join(re.escape(os.fsencode(p)) for p in folders) + rb")/")
+    assert [name for name in tracked() if place.search((ROOT / name).read_bytes())] == []
 
 
 def test_every_module_says_what_it_is_and_stays_readable() -> None:
@@ -80,7 +82,7 @@ def imported_by(statement: str) -> set[str]:
 
 def test_the_licence_is_the_gpl_3_or_later_everywhere_it_is_named() -> None:
     assert "GNU GENERAL PUBLIC LICENSE\n                       Version 3" in (ROOT / "LICENSE").read_text()
-    assert 'license = { text = "GPL-3.0-or-later" }' in (ROOT / "pyproject.toml").read_text()
+    assert 'license = "GPL-3.0-or-later"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
