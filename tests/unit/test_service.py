@@ -218,6 +218,25 @@ def _blocks_sigterm(pid: int) -> bool:
     return bool(int(masks["SigBlk"], 16) & 1 << signal.SIGTERM - 1)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
+def test_it_stops_at_once_as_process_1() -> None:
+    """The kernel gives process 1 of a PID namespace no default action for SIGTERM: only a program that cares ends."""
+    namespace = ["unshare", "--pid", "--fork", "--kill-child"]
+    unshare = subprocess.Popen([*namespace, sys.executable, str(PROGRAM), "--port", "0"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert unshare.stdout and "listening" in unshare.stdout.readline()
+        with open(f"/proc/{unshare.pid}/task/{unshare.pid}/children", encoding="ascii") as f:
+            process_1 = int(f.read())
+        begun = time.monotonic()
+        os.kill(process_1, signal.SIGTERM)
+        assert unshare.wait(timeout=10) == 0
+        assert time.monotonic() - begun < 1
+    finally:
+        unshare.kill()
+        unshare.wait()
+        unshare.stdout.close()
+
+
 def test_a_bad_start_is_one_line_and_status_2() -> None:
     done = subprocess.run([sys.executable, str(PROGRAM)], env=os.environ | {"NUM": "many"}, capture_output=True,
                           text=True, timeout=60, check=False)
