@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The guest's first process (or systemd's only service): runs the command, says how it ended, switches the guest off.
 #
 # Output goes to the virtio port, which is QEMU's stdout on the host; the exit status into a file of the exchange

@@ -1,4 +1,5 @@
 #!/busybox sh
+# shellcheck shell=sh
 # /init of the guest's initramfs. Builds the guest's root and hands over to first.sh (or to systemd, which runs it).
 #
 # The root is a copy-on-write view of the host's: reads go to the host's / (9p, read-only), writes to a scratch disk.
@@ -9,8 +10,11 @@
 #   REPOSITORY  path of the repository on the host, the same in the guest; shared read-write
 #   KERNEL      directory on the host that has lib/modules/ of this kernel
 #   SYSTEMD     1: systemd is PID 1
-/busybox mkdir -p /bin && /busybox --install -s /bin
+set -e # the end of PID 1 is a kernel panic, and the host shows the console's last lines
+/busybox mkdir -p /bin
+/busybox --install -s /bin
 export PATH=/bin
+# shellcheck source=/dev/null
 . /settings
 P9=trans=virtio,version=9p2000.L,msize=512000
 # Own storage for what keeps an overlayfs upper layer in it: one can't lie on another overlayfs.
@@ -21,27 +25,27 @@ mkdir -p proc sys dev host scratch root
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t devtmpfs dev dev
-for module in $MODULES; do insmod $module; done
+for module in $MODULES; do insmod "$module"; done
 
-mount -t 9p -o ro,cache=loose,$P9 host host || exit
-mount -o noatime /dev/vda scratch || exit
+mount -t 9p -o ro,cache=loose,$P9 host host
+mount -o noatime /dev/vda scratch
 mkdir -m 755 scratch/upper scratch/work
 mkdir -m 1777 scratch/tmp
-mount -t overlay -o lowerdir=host,upperdir=scratch/upper,workdir=scratch/work,volatile root root || exit
+mount -t overlay -o lowerdir=host,upperdir=scratch/upper,workdir=scratch/work,volatile root root
 
 cd root
 mkdir -p proc sys dev run tmp lib/modules
 mount -t tmpfs -o mode=755 run run
 mount --bind /scratch/tmp tmp
 for directory in $OWN_STORAGE; do
-    mkdir -p -m 700 /scratch/$directory $directory
-    mount --bind /scratch/$directory $directory
+    mkdir -p "/scratch/$directory" "$directory"
+    mount --bind "/scratch/$directory" "$directory"
 done
 mount --bind "/host$KERNEL/lib/modules" lib/modules
 mkdir -p ".$REPOSITORY"
-mount -t 9p -o rw,cache=loose,$P9 repository ".$REPOSITORY" || exit
+mount -t 9p -o rw,cache=loose,$P9 repository ".$REPOSITORY"
 mkdir -p run/guest/exchange run/systemd/system
-mount -t 9p -o rw,cache=none,$P9 exchange run/guest/exchange || exit
+mount -t 9p -o rw,cache=none,$P9 exchange run/guest/exchange
 cp /busybox /first.sh run/guest
 
 for directory in proc sys dev; do mount --move /$directory $directory; done
@@ -61,7 +65,7 @@ fi
 
 # As under systemd: every controller on, and no process in the root cgroup.
 cd sys/fs/cgroup
-for controller in $(cat cgroup.controllers); do echo +$controller >cgroup.subtree_control; done
+tr ' ' '\n' <cgroup.controllers | while read -r controller; do echo "+$controller" >cgroup.subtree_control; done
 mkdir init
 echo $$ >init/cgroup.procs
 cd /root
