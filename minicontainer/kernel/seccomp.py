@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import Any
 
 from cffi import FFI
 
@@ -52,7 +53,7 @@ class Filter:
         self._ffi = FFI()
         self._ffi.cdef(_CDEF)
         try:
-            self._lib = self._ffi.dlopen(SONAME)
+            self._lib: Any = self._ffi.dlopen(SONAME)
         except OSError as e:
             raise Unsupported(f"seccomp needs {SONAME}: {e}",
                               "apt-get install libseccomp2, or run without a filter: --security-opt seccomp=unconfined"

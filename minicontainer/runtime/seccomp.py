@@ -129,8 +129,8 @@ def _read(path: str) -> bytes | None:
     """A program that is whole, or None."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return None  # not made yet, or not readable: it is made anew
     try:
         program = os.read(fd, _INSTRUCTION * _MOST_INSTRUCTIONS + 1)
     finally:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from minicontainer.errors import UsageError, Unsupported
+from minicontainer.errors import Unsupported, UsageError
 from minicontainer.kernel import seccomp as lib
 
 if TYPE_CHECKING:

@@ -1,15 +1,20 @@
 """Docker's default seccomp profile, and profiles in docker's JSON form.
 
-The default is the profile of moby/profiles (seccomp/default_linux.go) of 2026-06-30. It lists what is allowed; the
-rest is EPERM. It is data in the shape of docker's JSON, so that it and a user's file take the same way to OCI's
-linux.seccomp. Whoever changes it counts GENERATION in runtime/seccomp.py up (a test holds that).
+The default is the profile of moby/profiles (seccomp/default_linux.go) of 2026-06-30, with one hole closed: see
+_SOCKETS. It lists what is allowed; the rest is EPERM. It is data in the shape of docker's JSON, so that it and a user's
+file take the same way to OCI's linux.seccomp. Whoever changes it counts GENERATION in runtime/seccomp.py up (a test
+holds that).
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from minicontainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What any program may call: plain computing on its own files, memory, sockets and processes.
 _ALWAYS = """
@@ -88,7 +93,11 @@ _ENOSYS = 38
 
 # socket(2), but not AF_ALG (the kernel's own crypto code, which no container needs) and AF_VSOCK (on a virtual machine
 # its host answers there, past every network namespace).
-_AF_ALG, _AF_VSOCK = 38, 40
+# Docker says "less than 38, 39, greater than 40", and a filter compares 64 bits where the kernel takes 32:
+# socket(1 << 32 | 40) passes it. Here the upper half must be zero: (mask, value) of 39, 41, 42-43, 44-47, 48-63.
+_AF_ALG = 38
+_FULL = (1 << 64) - 1
+_SOCKETS = ((_FULL, 39), (_FULL, 41), (_FULL - 1, 42), (_FULL - 3, 44), (_FULL - 15, 48))
 
 _SUB_ARCHITECTURES = (
     ("SCMP_ARCH_X86_64", ("SCMP_ARCH_X86", "SCMP_ARCH_X32")),
@@ -111,7 +120,7 @@ def _allow(names: str, *, args: tuple[tuple[int, int, int, str], ...] = (), incl
 
 def default_profile() -> dict:
     """Docker's default profile, as its JSON would load."""
-    sockets = ((0, _AF_ALG, 0, "SCMP_CMP_LT"), (0, _AF_ALG + 1, 0, "SCMP_CMP_EQ"), (0, _AF_VSOCK, 0, "SCMP_CMP_GT"))
+    sockets = ((0, _AF_ALG, 0, "SCMP_CMP_LT"), *((0, mask, value, "SCMP_CMP_MASKED_EQ") for mask, value in _SOCKETS))
     admin, s390 = ["CAP_SYS_ADMIN"], ["s390", "s390x"]
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -134,17 +143,16 @@ def default_profile() -> dict:
     }
 
 
-def _holds(conditions: dict, *, caps: set[str], arch: str, kernel: tuple[int, int], every: bool) -> bool:
-    """every: all that is named must hold (includes); else one is enough (excludes)."""
+def _answers(conditions: dict, caps: set[str], arch: str, kernel: tuple[int, int], given: Callable[[list[bool]], bool]) -> list[bool]:
+    """What each of the conditions says here. given: whether all of several capabilities count, or any."""
     answers = []
     if conditions.get("arches"):
         answers.append(arch in conditions["arches"])
     if conditions.get("caps"):
-        given = [cap in caps for cap in conditions["caps"]]
-        answers.append(all(given) if every else any(given))
+        answers.append(given([cap in caps for cap in conditions["caps"]]))
     if conditions.get("minKernel"):
         answers.append(kernel >= _version(conditions["minKernel"]))
-    return all(answers) if every else any(answers)
+    return answers
 
 
 def _version(text: object) -> tuple[int, int]:
@@ -172,7 +180,7 @@ def to_oci(profile: dict, capabilities: list[str], *, machine: str | None = None
     if profile.get("architectures") and profile.get("archMap"):
         raise UsageError("seccomp profile: both 'architectures' and 'archMap' are given", "use one of them")
     arch, native = MACHINES[machine or os.uname().machine]
-    known = {"caps": set(capabilities), "arch": arch, "kernel": kernel or kernel_version()}
+    here = (set(capabilities), arch, kernel or kernel_version())
     keep = ("defaultAction", "defaultErrnoRet", "architectures", "flags", "listenerPath", "listenerMetadata")
     oci = {key: profile[key] for key in keep if profile.get(key) is not None}
     for entry in profile.get("archMap") or ():
@@ -183,7 +191,7 @@ def to_oci(profile: dict, capabilities: list[str], *, machine: str | None = None
         if rule.get("name") and rule.get("names"):
             raise UsageError(f"seccomp profile: both 'name' and 'names' are given in the rule for {rule['name']}",
                              "use one of them")
-        if _holds(rule.get("excludes") or {}, every=False, **known) or not _holds(rule.get("includes") or {}, every=True, **known):
+        if any(_answers(rule.get("excludes") or {}, *here, any)) or not all(_answers(rule.get("includes") or {}, *here, all)):
             continue
         plain = {"names": rule.get("names") or [rule.get("name", "")], "action": rule.get("action", "")}
         plain.update({key: rule[key] for key in ("errnoRet", "args") if rule.get(key) not in (None, [])})
