@@ -71,7 +71,7 @@ class Flag:
 
 
 class Values(dict):
-    """What was given, by flag name;
+    """What was given, by flag name.
 
     A flag that was not given answers its default, and is not `in` the values.
     """
@@ -151,9 +151,7 @@ class _Parser:
         while letters:
             flag = self.shorts.get(letters[0])
             if flag is None:
-                raise UsageError(
-                    f"unknown shorthand flag: '{letters[0]}' in -{letters}", self._unknown_hint(word[1:])
-                )
+                raise UsageError(f"unknown shorthand flag: '{letters[0]}' in -{letters}", self._unknown_hint(word[1:]))
             rest = letters[1:]
             if rest.startswith("=") and len(rest) > 1:
                 value, rest = rest[1:], ""
@@ -170,9 +168,7 @@ class _Parser:
 
     def _set(self, flag: Flag, text: str, word: str) -> None:
         if flag.refused:
-            raise UsageError(
-                f"unknown flag: --{flag.name}", f"docker has it; minicontainer does not: {flag.refused}"
-            )
+            raise UsageError(f"unknown flag: --{flag.name}", f"docker has it; minicontainer does not: {flag.refused}")
         try:
             value = flag.parse(text)
         except ValueError as reason:
@@ -227,15 +223,11 @@ def _help_head(flag: Flag) -> str:
 def _shown_default(flag: Flag) -> str:
     if not flag.default:
         return ""
-    return (
-        f' (default "{flag.default}")'
-        if isinstance(flag.default, str)
-        else f" (default {str(flag.default).lower()})"
-    )
+    return f' (default "{flag.default}")' if isinstance(flag.default, str) else f" (default {str(flag.default).lower()})"
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines of at most width columns, broken at spaces;
+    """Lines of at most width columns, broken at spaces.
 
     Line breaks in the text stay. Under 24 columns nothing is wrapped.
     """

@@ -10,9 +10,7 @@ from minicontainer.cli.flags import Flag
 from minicontainer.engine import values, values_limits, values_mounts, values_network
 
 RUN_USAGE = "minicontainer run [OPTIONS] IMAGE [COMMAND] [ARG...]"
-RUN_SUMMARY = (
-    "Create and run a new container from an image (or with --rootfs from a directory, without IMAGE)"
-)
+RUN_SUMMARY = "Create and run a new container from an image (or with --rootfs from a directory, without IMAGE)"
 CREATE_USAGE = "minicontainer create [OPTIONS] IMAGE [COMMAND] [ARG...]"
 CREATE_SUMMARY = "Create a new container from an image (or with --rootfs from a directory, without IMAGE)"
 
@@ -41,9 +39,7 @@ _PROCESS = (
     Flag("env", "e", "list", "Set environment variables", parse=values.env_entry),
     Flag("env-file", kind="list", help="Read in a file of environment variables", parse=values.env_file),
     Flag("group-add", kind="list", help="Add additional groups to join"),
-    Flag(
-        "init", kind="bool", help="Run an init inside the container that forwards signals and reaps processes"
-    ),
+    Flag("init", kind="bool", help="Run an init inside the container that forwards signals and reaps processes"),
     Flag("interactive", "i", "bool", "Keep STDIN open even if not attached"),
     Flag("stop-signal", help="Signal to stop the container", parse=values.signal_name),
     Flag("stop-timeout", kind="int", help="Timeout (in seconds) to stop a container"),

@@ -1,7 +1,4 @@
-"""What make_spec asks about the host:
-
-Capabilities, devices, kernel files. One seam, so tests bring a host of their own.
-"""
+"""What make_spec asks about the host: capabilities, devices, kernel files. Tests bring a host of their own."""
 
 from __future__ import annotations
 
@@ -48,10 +45,7 @@ class Host:
         self.inits = inits
 
     def capabilities(self) -> list[str]:
-        """The capabilities that can be given away:
-
-        The effective set of this process, in the kernel's order.
-        """
+        """What can be given away: the effective capabilities of this process, in the kernel's order."""
         with open(f"{self.proc}/self/status") as file:
             for line in file:
                 if line.startswith("CapEff:"):
@@ -70,10 +64,7 @@ class Host:
         return ["/sys" + path for path in paths if os.path.exists(self.sys + path)]
 
     def recursive_read_only(self) -> bool:
-        """Whether a mount and all below it can be made read-only in one:
-
-        Mount_setattr(2) is in Linux 5.12 and newer.
-        """
+        """Whether a mount can be made read-only with all below it: mount_setattr(2), Linux 5.12 and newer."""
         return self.kernel >= (5, 12)
 
     def init_path(self) -> str:
@@ -111,10 +102,7 @@ class Host:
         return os.major(status.st_rdev), os.minor(status.st_rdev)
 
     def devices(self, path: str, target: str) -> list[dict[str, Any]]:
-        """The OCI devices for --device path:target:
-
-        One node, or every node below a directory. Raises UsageError.
-        """
+        """The OCI devices of --device path:target: one, or all below a directory. Raises UsageError."""
         real = os.path.realpath(path)
         try:
             status = os.stat(real)
@@ -137,9 +125,7 @@ class Host:
         """Every device of the host, for --privileged."""
         return self._below(self.dev, "/dev", _OWN_DEVICES)
 
-    def _below(
-        self, directory: str, target: str, skipped: frozenset[str] = frozenset()
-    ) -> list[dict[str, Any]]:
+    def _below(self, directory: str, target: str, skipped: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for name in sorted(os.listdir(directory)):
             path = f"{directory}/{name}"

@@ -39,13 +39,9 @@ def check_name(name: str) -> str:
     name's 253.
     """
     if len(name) < 2 or not _NAME_CHARACTERS.issuperset(name) or name[0] not in _ALPHANUMERIC:
-        raise UsageError(
-            f'Invalid container name ({name}) in "--name", only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed'
-        )
+        raise UsageError(f'Invalid container name ({name}) in "--name", only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed')
     if len(name) > 253:
-        raise UsageError(
-            f'Container name in "--name" is too long ({len(name)} characters)', "253 are allowed"
-        )
+        raise UsageError(f'Container name in "--name" is too long ({len(name)} characters)', "253 are allowed")
     return name
 
 
@@ -61,7 +57,7 @@ def _draw(words: str) -> str:
 
 
 def new_id() -> str:
-    """64 hex digits;
+    """64 hex digits.
 
     The first 12, a container's short id and host name, are never all decimal (RFC 1123 forbids it).
     """

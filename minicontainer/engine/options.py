@@ -7,6 +7,8 @@ back. The command line fills them with `from_flags`; users of the engine fill th
 
 from __future__ import annotations
 
+import os
+
 from minicontainer.errors import UsageError
 
 TYPE_CHECKING = False
@@ -141,17 +143,13 @@ class RunOptions:
     def __init__(self, **given: Any) -> None:
         for name, default in _DEFAULTS.items():
             value = given.pop(name, default)
-            setattr(
-                self, name, value.copy() if value is default and isinstance(value, list | dict) else value
-            )
+            setattr(self, name, value.copy() if value is default and isinstance(value, list | dict) else value)
         if given:
             raise TypeError(f"RunOptions has no {', '.join(given)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON types; RunOptions(**it) is the same again."""
-        return {
-            name: value for name, default in _DEFAULTS.items() if (value := getattr(self, name)) != default
-        }
+        return {name: value for name, default in _DEFAULTS.items() if (value := getattr(self, name)) != default}
 
 
 def from_flags(values: Any, args: list[str]) -> RunOptions:
@@ -163,9 +161,7 @@ def from_flags(values: Any, args: list[str]) -> RunOptions:
     given: dict[str, Any] = {field: value for field, value in fields if field in _DEFAULTS}
     if not values["rootfs"]:
         if not args:
-            raise UsageError(
-                "'minicontainer run' requires at least 1 argument: IMAGE", "See 'minicontainer run --help'."
-            )
+            raise UsageError("'minicontainer run' requires at least 1 argument: IMAGE", "See 'minicontainer run --help'.")
         given["image"], args = args[0], args[1:]
     given["args"] = args
     if "entrypoint" in values:
@@ -202,7 +198,7 @@ _RENAMED = {
 
 def _security_option(given: dict[str, Any], key: str, value: str) -> None:
     if key == "seccomp":
-        given["seccomp"] = "default" if value == "builtin" else value
+        given["seccomp"] = {"builtin": "default", "unconfined": value}.get(value) or os.path.abspath(value)
     elif key == "no-new-privileges":
         given["no_new_privileges"] = value == "true"
     elif key == "writable-cgroups":

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 RESTART_POLICIES = ("no",)
 
 
-def check(
-    options: RunOptions, cpus: int = 0, online_cpus: str = "/sys/devices/system/cpu/online"
-) -> list[str]:
+def check(options: RunOptions, cpus: int = 0, online_cpus: str = "/sys/devices/system/cpu/online") -> list[str]:
     """Refuse what contradicts itself or the host; return warnings, one line each.
 
     cpus: how many this host has (0: ask). online_cpus: the kernel's list of them. Raises UsageError, or
@@ -50,9 +48,7 @@ def _check_life(options: RunOptions) -> None:
     if options.log_driver == "none" and options.log_options:
         raise UsageError("invalid logging opts for driver none", "leave out --log-opt, or --log-driver none")
     if options.stop_timeout is not None and options.stop_timeout < -1:
-        raise UsageError(
-            f'invalid value {options.stop_timeout} for "--stop-timeout": seconds, or -1 to wait without end'
-        )
+        raise UsageError(f'invalid value {options.stop_timeout} for "--stop-timeout": seconds, or -1 to wait without end')
     if options.workdir and not options.workdir.startswith("/"):
         raise UsageError(
             f"the working directory '{options.workdir}' is invalid, it needs to be an absolute path",
@@ -80,10 +76,10 @@ def _check_namespaces(options: RunOptions) -> None:
             raise UsageError(f"network {mode} not found", f"--network takes {allowed}")
         raise UsageError(f'{flag}: invalid {flag[2:].upper()} mode: "{mode}"', f"{flag} takes {allowed}")
     if options.uts_mode == "host" and options.hostname:
-        raise UsageError(
-            "conflicting options: hostname and the UTS mode", "leave out --hostname or --uts host"
-        )
-    if len(options.hostname) > 64:
+        raise UsageError("conflicting options: hostname and the UTS mode", "leave out --hostname or --uts host")
+    if options.uts_mode == "host" and options.domainname:
+        raise UsageError("conflicting options: domainname and the UTS mode", "leave out --domainname or --uts host")
+    if len(options.hostname.encode()) > 64:
         raise UsageError(f'hostname "{options.hostname}" is too long (maximum 64 bytes)')
     for flag, name in (("--hostname", options.hostname), ("--domainname", options.domainname)):
         if any(character.isspace() or not character.isprintable() for character in name):
@@ -104,9 +100,7 @@ def _check_network(options: RunOptions) -> None:
     bridge = mode in ("", "default", "bridge")
     joined = mode == "container"
     if options.hostname and joined:
-        raise UsageError(
-            "conflicting options: hostname and the network mode", "the joined container's is used"
-        )
+        raise UsageError("conflicting options: hostname and the network mode", "the joined container's is used")
     if options.dns and joined:
         raise UsageError("conflicting options: dns and the network mode", "the joined container's is used")
     if options.add_hosts and joined:
@@ -155,9 +149,7 @@ def _check_memory(options: RunOptions) -> None:
     if reservation and reservation < _MIN_MEMORY_BYTES:
         raise UsageError("Minimum memory reservation allowed is 6MB", "give --memory-reservation 6m or more")
     if memory and reservation > memory:
-        raise UsageError(
-            "Minimum memory limit can not be less than memory reservation limit", "raise --memory"
-        )
+        raise UsageError("Minimum memory limit can not be less than memory reservation limit", "raise --memory")
     if not -1 <= options.memory_swappiness <= 100:
         raise UsageError(
             f'invalid value: {options.memory_swappiness} for "--memory-swappiness"',
@@ -173,13 +165,9 @@ def _check_memory(options: RunOptions) -> None:
 def _check_cpu(options: RunOptions, cpus: int, online_cpus: str) -> None:
     nano, period, quota = options.nano_cpus, options.cpu_period_us, options.cpu_quota_us
     if nano and period:
-        raise UsageError(
-            "Conflicting options: Nano CPUs and CPU Period cannot both be set", "give --cpus or --cpu-period"
-        )
+        raise UsageError("Conflicting options: Nano CPUs and CPU Period cannot both be set", "give --cpus or --cpu-period")
     if nano and quota:
-        raise UsageError(
-            "Conflicting options: Nano CPUs and CPU Quota cannot both be set", "give --cpus or --cpu-quota"
-        )
+        raise UsageError("Conflicting options: Nano CPUs and CPU Quota cannot both be set", "give --cpus or --cpu-quota")
     if nano:
         import os
 
@@ -194,9 +182,7 @@ def _check_cpu(options: RunOptions, cpus: int, online_cpus: str) -> None:
     if options.cpu_shares < 0:
         raise UsageError(f"invalid CPU shares ({options.cpu_shares}): value must be a positive integer")
     if period and not 1000 <= period <= 1_000_000:
-        raise UsageError(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
-        )
+        raise UsageError("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < quota < 1000:
         raise UsageError("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if options.cpuset_cpus:
@@ -220,15 +206,15 @@ def _check_cpuset(wanted: str, online_cpus: str) -> None:
 
 
 def _check_rest(options: RunOptions) -> list[str]:
+    if ".." in options.cgroup_parent.split("/"):
+        raise UsageError(f'invalid --cgroup-parent "{options.cgroup_parent}": it contains ".."', "give a path below the root")
     if options.shm_size_bytes < 0:
         raise UsageError("SHM size can not be less than 0")
     targets: set[str] = set()
     for mount in options.mounts:
         target = mount["target"]
         if target in targets:
-            raise UsageError(
-                f"Duplicate mount point: {target}", "each -v, --mount and --tmpfs needs its own destination"
-            )
+            raise UsageError(f"Duplicate mount point: {target}", "each -v, --mount and --tmpfs needs its own destination")
         targets.add(target)
     for path in (*options.mask, *(path for path in options.unmask if path != "ALL")):
         if not path.startswith("/"):

@@ -141,9 +141,7 @@ def command(options: RunOptions, image_config: dict[str, Any]) -> list[str]:
         entrypoint = image_config.get("Entrypoint") or []
         args = args or image_config.get("Cmd") or []
     if not entrypoint and not args:
-        raise UsageError(
-            "no command specified", "name one after the image, or import it with --change 'CMD …'"
-        )
+        raise UsageError("no command specified", "name one after the image, or import it with --change 'CMD …'")
     return [*entrypoint, *args]
 
 
@@ -206,10 +204,7 @@ def _unlimited(limit: int) -> int:
 
 
 def _sysctls(options: RunOptions, host: Host) -> dict[str, str]:
-    """docker's two for a network namespace of one's own:
-
-    Any user may ping, and may listen on ports below 1024.
-    """
+    """docker's own and the user's, which win."""
     own = options.network != "host" and not options.network.startswith("container:")
     sysctls = {name: value for name, value in _NETWORK_SYSCTLS.items() if own and host.has_sysctl(name)}
     return sysctls | options.sysctls

@@ -1,7 +1,4 @@
-"""The mounts of a container:
-
-Where each comes from, and the list of them in the OCI spec (docker's, current).
-"""
+"""The mounts of a container: where each comes from, and the list in the OCI spec (docker's, current)."""
 
 from __future__ import annotations
 
@@ -90,9 +87,7 @@ def resolve_mounts(
             raise ImageError(f'the image has a VOLUME "{path}": {reason}') from None
         if target not in taken:
             taken.add(target)
-            points.append(
-                _resolve({"type": "volume", "source": "", "target": target}, volumes_dir, host, new_name)
-            )
+            points.append(_resolve({"type": "volume", "source": "", "target": target}, volumes_dir, host, new_name))
     points.sort(key=lambda point: point.destination.count("/"))
     return points
 
@@ -104,8 +99,7 @@ def make_sources(points: list[MountPoint]) -> None:
             continue
         if not point.create:
             raise UsageError(
-                f'invalid mount config for type "{point.type}": '
-                f"{point.type} source path does not exist: {point.source}",
+                f'invalid mount config for type "{point.type}": {point.type} source path does not exist: {point.source}',
                 "make it first, or use bind-create-src with --mount, or -v",
             )
         os.makedirs(point.source, exist_ok=True)
@@ -178,13 +172,8 @@ def rootfs_propagation(points: list[MountPoint]) -> str:
     return "rslave" if words & {"slave", "rslave"} else ""
 
 
-def spec_mounts(
-    options: RunOptions, container: SpecContainer, points: list[MountPoint], host: Host
-) -> list[dict[str, Any]]:
-    """The "mounts" of the OCI spec:
-
-    Docker's defaults less those the user mounts over, then the others by depth.
-    """
+def spec_mounts(options: RunOptions, container: SpecContainer, points: list[MountPoint], host: Host) -> list[dict[str, Any]]:
+    """The "mounts" of the OCI spec: docker's, less those that others lie over, then the others by depth."""
     user = {point.destination for point in points}
     ours = [*_ipc_mounts(options, container), *_network_files(options, container)]
     added = [*points, *(point for point in ours if point.destination not in user)]
@@ -243,10 +232,7 @@ def _ipc_mounts(options: RunOptions, container: SpecContainer) -> list[MountPoin
 
 
 def _network_files(options: RunOptions, container: SpecContainer) -> list[MountPoint]:
-    """The files of /etc that the engine writes for a container;
-
-    A container that joins a network shares its files.
-    """
+    """The files of /etc that the engine writes for a container, or wrote for the one whose network it joins."""
     bind = ["rbind", "ro", "rprivate"] if options.read_only else ["rbind", "rprivate"]
     return [
         MountPoint("bind", f"{container.network_files}/{name}", f"/etc/{name}", list(bind))

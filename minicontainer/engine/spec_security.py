@@ -64,8 +64,7 @@ def _capability(name: str, field: str, host: Host) -> str:
         )
     if full not in host.capabilities():
         raise UsageError(
-            f"invalid {field}: capability not supported by your kernel or not available in the current "
-            f'environment: "{full}"'
+            f'invalid {field}: capability not supported by your kernel or not available in the current environment: "{full}"'
         )
     return full
 
@@ -85,10 +84,7 @@ def capability_sets(capabilities: list[str]) -> dict[str, list[str]]:
 
 
 def devices(options: RunOptions, host: Host) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """("linux.devices", "linux.resources.devices"):
-
-    The nodes to make, and the rules of the devices cgroup.
-    """
+    """("linux.devices", "linux.resources.devices"): nodes to make, and rules of the devices cgroup."""
     if options.privileged:
         nodes = host.all_devices()
         for asked in options.devices:
@@ -115,9 +111,7 @@ def masked_paths(options: RunOptions, host: Host) -> list[str]:
     if options.privileged or "ALL" in options.unmask:
         paths = []
     else:
-        paths = [
-            path for path in (*MASKED_PATHS, *host.thermal_throttle_paths()) if path not in options.unmask
-        ]
+        paths = [path for path in (*MASKED_PATHS, *host.thermal_throttle_paths()) if path not in options.unmask]
     return paths + [path for path in options.mask if path not in paths]
 
 

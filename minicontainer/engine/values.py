@@ -21,10 +21,7 @@ _MAX_INT64 = (1 << 63) - 1
 
 
 def whole_number(text: str) -> int:
-    """A whole number as Go reads it with base 0:
-
-    "512", "-1", "0x200", "0o17", "017", "1_000"; within 64 bits.
-    """
+    """A whole number of 64 bits as Go reads it: "512", "-1", "0x200", "0o17", "017", "1_000"."""
     digits = text.lstrip("+-")
     try:
         if text.strip() != text or len(text) - len(digits) > 1:
@@ -39,10 +36,7 @@ def whole_number(text: str) -> int:
 
 
 def size_bytes(text: str, units: Mapping[str, int] = _BINARY) -> int:
-    """A size with docker's units, in bytes:
-
-    "64m", "1.5g", "512 KiB", "1024", "3b". k, m, g, t, p are powers of 1024.
-    """
+    """A size in bytes: "64m", "1.5g", "512 KiB", "1024", "3b"; k, m, g, t, p are powers of 1024."""
     end = max(text.rfind(character) for character in "0123456789. ")
     if end < 0:
         raise ValueError(f"invalid size: '{text}' (a number with b, k, m or g, like 512m)")
@@ -117,22 +111,20 @@ def duration_seconds(text: str) -> float:
 
 
 def env_entry(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """One -e:
+    """One -e.
 
     "NAME=value" as it is; "NAME" with the caller's value, or bare (it then removes NAME from the image's).
     """
     name, equals, _ = text.partition("=")
     if not name:
-        raise ValueError(
-            f"invalid environment variable: {text} (NAME=value, or NAME to pass on the caller's)"
-        )
+        raise ValueError(f"invalid environment variable: {text} (NAME=value, or NAME to pass on the caller's)")
     if "\0" in text:
         raise ValueError("invalid environment variable: it contains a NUL")
     return text if equals or name not in environ else f"{name}={environ[name]}"
 
 
 def env_file(path: str, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The "NAME=value" lines of a file;
+    """The "NAME=value" lines of a file.
 
     A bare NAME takes the caller's value or is dropped; # begins a comment line.
     """
@@ -201,9 +193,7 @@ def signal_number(text: str) -> int:
     else:
         number = getattr(_signal, "SIG" + name, 0) if name.isalnum() else 0
     if not 1 <= number < _signal.NSIG:
-        raise ValueError(
-            f"invalid signal: {text} (a name like SIGTERM, or a number from 1 to {_signal.NSIG - 1})"
-        )
+        raise ValueError(f"invalid signal: {text} (a name like SIGTERM, or a number from 1 to {_signal.NSIG - 1})")
     return number
 
 
@@ -218,9 +208,7 @@ def restart_policy(text: str) -> tuple[str, int]:
     name, colon, count = text.partition(":")
     name = name or ("" if colon else "no")
     if name not in ("no", "always", "unless-stopped", "on-failure"):
-        raise ValueError(
-            f"unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        )
+        raise ValueError(f"unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
     if count and not count.isdigit():
         raise ValueError("maximum retry count must be an integer")
     if count and name != "on-failure":
@@ -237,10 +225,7 @@ def stream(text: str) -> str:
 
 
 def log_option(text: str) -> tuple[str, int]:
-    """One --log-opt of the json-file driver:
-
-    ("max-size", bytes; powers of 1000 as docker's) or ("max-file", files).
-    """
+    """One --log-opt: ("max-size", bytes; units are powers of 1000, as docker's) or ("max-file", files)."""
     key, equals, value = text.partition("=")
     if not equals or key not in ("max-size", "max-file"):
         raise ValueError(f"unknown log opt '{key}' for json-file log driver (max-size, max-file)")
@@ -255,7 +240,7 @@ def log_option(text: str) -> tuple[str, int]:
 
 
 def security_option(text: str) -> tuple[str, str]:
-    """One --security-opt as (key, value);
+    """One --security-opt as (key, value).
 
     "no-new-privileges" alone means true. "key:value" is docker's old spelling.
     """
@@ -272,9 +257,7 @@ def security_option(text: str) -> tuple[str, str]:
     if key == "systempaths" and value != "unconfined":
         raise ValueError(f'invalid --security-opt: "{text}" (systempaths=unconfined)')
     if key == "apparmor" and value != "unconfined":
-        raise ValueError(
-            f"minicontainer applies no AppArmor profile, so it cannot apply {value} (apparmor=unconfined)"
-        )
+        raise ValueError(f"minicontainer applies no AppArmor profile, so it cannot apply {value} (apparmor=unconfined)")
     if key == "label" and value != "disable":
         raise ValueError("minicontainer sets no SELinux labels (label=disable)")
     return key, value
@@ -285,9 +268,7 @@ def pull_policy(text: str) -> str:
     if text not in ("always", "missing", "never"):
         raise ValueError(f'invalid pull option: \'{text}\': must be one of "always", "missing" or "never"')
     if text == "always":
-        raise ValueError(
-            "minicontainer cannot pull from a registry yet; import an image with 'minicontainer import'"
-        )
+        raise ValueError("minicontainer cannot pull from a registry yet; import an image with 'minicontainer import'")
     return text
 
 

@@ -40,10 +40,7 @@ _IPC_SYSCTLS = (
 
 
 def ulimit(text: str) -> tuple[str, int, int]:
-    """ "nofile=1024:2048" as (name, soft, hard);
-
-    The hard limit is the soft one when not given; -1 is unlimited.
-    """
+    """ "nofile=1024:2048" as (name, soft, hard); hard is soft when not given, -1 is unlimited."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"invalid ulimit argument: {text} (name=soft[:hard], like nofile=1024:2048)")
@@ -128,8 +125,7 @@ def throttle_iops(text: str) -> tuple[str, int]:
     path, rate = _device_and_value(text, "<device-path>:<number>")
     if not rate.isdigit():
         raise ValueError(
-            f"invalid rate for device: {text}. The correct format is <device-path>:<number>. "
-            "Number must be a positive integer"
+            f"invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer"
         )
     return path, int(rate)
 
@@ -144,10 +140,7 @@ def _device_and_value(text: str, form: str) -> tuple[str, str]:
 
 
 def device(text: str) -> Device:
-    """ "/dev/fuse", "/dev/fuse:rw", "/dev/sda:/dev/xvda", "/dev/sda:/dev/xvda:r";
-
-    Access is "rwm" when not given.
-    """
+    """ "/dev/fuse", "/dev/fuse:rw", "/dev/sda:/dev/b", "/dev/sda:/dev/b:r"; access is "rwm" when not given."""
     parts = text.split(":")
     if len(parts) > 3 or not parts[0]:
         raise ValueError(f"bad format for path: {text} (host[:container[:rwm]])")

@@ -64,14 +64,8 @@ def volume(text: str) -> Mount:
     if len(parts) == 1:
         return {"type": "volume", "source": "", "target": mount_target(text)}
     source, target, words = parts[0], parts[1], parts[2].split(",") if len(parts) == 3 else []
-    if (
-        len(parts) == 2
-        and not target.startswith("/")
-        and all(_is_volume_word(word) for word in target.split(","))
-    ):
-        raise ValueError(
-            f"invalid volume specification: '{text}' (a mode needs a source and a destination before it)"
-        )
+    if len(parts) == 2 and not target.startswith("/") and all(_is_volume_word(word) for word in target.split(",")):
+        raise ValueError(f"invalid volume specification: '{text}' (a mode needs a source and a destination before it)")
     source = _absolute_source(source)
     mount: Mount = {"type": "bind" if source.startswith("/") else "volume", "source": source}
     mount["target"] = mount_target(target)
@@ -90,9 +84,7 @@ def _volume_words(mount: Mount, words: list[str], text: str) -> None:
         group = "rw" if word in ("ro", "rw") else "label" if word in ("z", "Z") else word
         group = "propagation" if word in PROPAGATIONS else "consistency" if word in _CONSISTENCY else group
         if not _is_volume_word(word) or group in seen:
-            raise ValueError(
-                f"invalid mode: {text.split(':')[2]} (ro or rw, nocopy, z or Z, a propagation like rslave)"
-            )
+            raise ValueError(f"invalid mode: {text.split(':')[2]} (ro or rw, nocopy, z or Z, a propagation like rslave)")
         seen.add(group)
         if word == "ro":
             mount["read_only"] = True
@@ -109,10 +101,7 @@ def _is_volume_word(word: str) -> bool:
 
 
 def mount(text: str) -> Mount:
-    """One --mount:
-
-    "type=bind,source=/src,target=/dst,readonly", with docker's keys for bind, volume and tmpfs.
-    """
+    """One --mount: "type=bind,source=/src,target=/dst,readonly", with docker's keys."""
     if not text.strip():
         raise ValueError("value is empty (type=bind,source=/src,target=/dst)")
     result: Mount = {"type": "volume", "source": "", "target": ""}
@@ -137,9 +126,7 @@ def mount(text: str) -> Mount:
             _typed_option(result, key, value)
     _check_mount(result, given)
     if result["type"] == "tmpfs":
-        result["options"] = [
-            option for option in ("ro" if result.pop("read_only", False) else "", mode, size) if option
-        ]
+        result["options"] = [option for option in ("ro" if result.pop("read_only", False) else "", mode, size) if option]
     return result
 
 
@@ -170,18 +157,14 @@ def _typed_option(result: Mount, key: str, value: str) -> None:
         result["propagation"] = value.lower()
     elif key == "bind-recursive":
         if value not in ("enabled", "disabled", "writable", "readonly"):
-            raise ValueError(
-                f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")'
-            )
+            raise ValueError(f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")')
         result["recursive"] = value
     elif key == "bind-create-src":
         result["create_source"] = _mount_bool(key, value)
     elif key == "volume-nocopy":
         result["nocopy"] = _mount_bool(key, value)
     elif key == "volume-subpath":
-        raise ValueError(
-            "minicontainer mounts whole volumes: a link in one could lead out of it (bind the directory)"
-        )
+        raise ValueError("minicontainer mounts whole volumes: a link in one could lead out of it (bind the directory)")
     elif key == "volume-label":
         name, _, content = value.partition("=")
         result.setdefault("labels", {})[name] = content
@@ -189,9 +172,7 @@ def _typed_option(result: Mount, key: str, value: str) -> None:
         if value != "local":
             raise ValueError(f"minicontainer has no volume drivers but local, so not '{value}'")
     elif key == "volume-opt":
-        raise ValueError(
-            "minicontainer's volumes are directories without options; mount on the host and bind that"
-        )
+        raise ValueError("minicontainer's volumes are directories without options; mount on the host and bind that")
     elif key == "bind-nonrecursive":
         raise ValueError("bind-nonrecursive is deprecated, use bind-recursive=disabled instead")
     else:
@@ -207,9 +188,7 @@ def _check_mount(mount: Mount, given: list[str]) -> None:
         if family in ("bind", "volume", "tmpfs") and "-" in key and family != kind:
             raise ValueError(f"cannot mix '{family}-*' options with mount type '{kind}'")
     if not mount["target"]:
-        raise ValueError(
-            f'invalid mount config for type "{kind}": field Target must not be empty (target=/path)'
-        )
+        raise ValueError(f'invalid mount config for type "{kind}": field Target must not be empty (target=/path)')
     if kind == "bind":
         if not source.startswith("/"):
             reason = f"'{source}' mount path must be absolute" if source else "field Source must not be empty"
@@ -225,14 +204,9 @@ def _check_mount(mount: Mount, given: list[str]) -> None:
 def _check_recursion(mount: Mount) -> None:
     recursive = mount.get("recursive", "enabled")
     if recursive in ("writable", "readonly") and not mount.get("read_only"):
-        raise ValueError(
-            f"option 'bind-recursive={recursive}' requires 'readonly' to be specified in conjunction"
-        )
+        raise ValueError(f"option 'bind-recursive={recursive}' requires 'readonly' to be specified in conjunction")
     if recursive == "readonly" and mount.get("propagation") != "rprivate":
-        raise ValueError(
-            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in "
-            "conjunction"
-        )
+        raise ValueError("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
 
 
 def tmpfs(text: str) -> Mount:
@@ -247,10 +221,7 @@ def tmpfs(text: str) -> Mount:
 
 
 def merge_tmpfs_options(words: list[str]) -> list[str]:
-    """mount(8) options without those that a later one undoes:
-
-    ["noexec", "size=1m", "exec"] is ["size=1m", "exec"].
-    """
+    """Options without those that a later one undoes: ["noexec", "size=1m", "exec"] is ["size=1m", "exec"]."""
     last = {_TMPFS_WORDS.get(word, word.partition("=")[0]): index for index, word in enumerate(words)}
     return [words[index] for index in sorted(last.values())]
 

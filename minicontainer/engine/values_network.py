@@ -44,10 +44,7 @@ def mac_address(text: str) -> str:
 
 
 def extra_host(text: str) -> str:
-    """One --add-host as "name:address":
-
-    "name:1.2.3.4", "name=::1", "name:[::1]", or the address "host-gateway".
-    """
+    """One --add-host: "name:1.2.3.4", "name=::1", "name:[::1]", "name:host-gateway", as "name:address"."""
     name, separator, address = text.partition("=") if "=" in text else text.partition(":")
     if not separator or not name or ":" in name:
         raise ValueError(f'bad format for add-host: "{text}" (name:address)')
@@ -98,10 +95,7 @@ def exposed_ports(text: str) -> list[str]:
 
 
 def publish(text: str) -> str:
-    """One -p in its short form "[ip:]host:container[/proto]";
-
-    The long form "published=…,target=…" is turned into it.
-    """
+    """One -p as "[ip:]host:container[/proto]"; the form "published=8080,target=80" is turned into it."""
     if "=" not in text:
         return text
     fields = {"protocol": "tcp", "published": "", "target": ""}
