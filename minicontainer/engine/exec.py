@@ -49,13 +49,14 @@ def execute(container: Container, options: ExecOptions, *, stdio: tuple[int, int
         raise Conflict(f"Container {container.ident[:SHORT]} is not running") from None
     terminal = Terminal(stdio[0]) if options.tty else None
     spec = {"process": _process(container, options, pid, terminal)}
-    seccomp = None
+    seccomp, seccomp_flags = None, 0
     profile = (box.read_json(f"{container.dir}/config.json") or {}).get("linux", {}).get("seccomp")
     if profile is not None and not options.privileged:
-        from minicontainer.runtime.seccomp import filter_for
+        from minicontainer.runtime.seccomp import filter_for, flags_for
 
+        seccomp_flags = flags_for(profile)
         seccomp = filter_for(profile, spec["process"]["capabilities"]["bounding"], f"{container.config.root}/seccomp")
-    plan = make_exec_plan(spec, ident=container.ident, pid=pid, pidfd=pidfd, cgroup=cgroup, seccomp=seccomp,
+    plan = make_exec_plan(spec, ident=container.ident, pid=pid, pidfd=pidfd, cgroup=cgroup, seccomp=seccomp, seccomp_flags=seccomp_flags,
                           die_with_parent=not options.detach)
     streams = Streams(interactive=options.interactive, tty=options.tty)
     if options.detach:

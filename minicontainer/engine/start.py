@@ -111,13 +111,15 @@ def prepare(container: Container, *, console_size: tuple[int, int] | None = None
         spec["process"]["noNewPrivileges"] = True
     cgroup = cgroup_of(container.cgroup_path)
     seccomp = spec["linux"].get("seccomp")
-    filter_bytes = None
+    filter_bytes, filter_flags = None, 0
     if seccomp is not None:
-        from minicontainer.runtime.seccomp import filter_for
+        from minicontainer.runtime.seccomp import filter_for, flags_for
 
         filter_bytes = filter_for(seccomp, spec["process"]["capabilities"]["bounding"], "" if dry_run else f"{config.root}/seccomp")
+        filter_flags = flags_for(seccomp)
     plan = make_plan(spec, ident=container.ident, bundle=container.dir, cgroup=cgroup, overlay=overlay,
-                     network=attach_network.part_of_plan(endpoint, options), seccomp=filter_bytes, die_with_parent=True)
+                     network=attach_network.part_of_plan(endpoint, options), seccomp=filter_bytes, seccomp_flags=filter_flags,
+                     die_with_parent=True)
     return Prepared(spec, plan, cgroup, options, endpoint)
 
 

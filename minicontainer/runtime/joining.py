@@ -17,7 +17,7 @@ _JOINED = sum(CLONE[f"CLONE_NEW{n}"] for n in ("NS", "NET", "UTS", "IPC", "CGROU
 
 
 def make_exec_plan(spec: dict, *, ident: str, pid: int, pidfd: int, cgroup: object, seccomp: bytes | None = None,
-                   die_with_parent: bool = True) -> Plan:
+                   seccomp_flags: int = 0, die_with_parent: bool = True) -> Plan:
     """The plan for a process in the container whose first process is pid (held by pidfd).
 
     spec: {"process": …} as in OCI's config.json; cgroup: the container's; seccomp: the BPF program.
@@ -43,6 +43,6 @@ def make_exec_plan(spec: dict, *, ident: str, pid: int, pidfd: int, cgroup: obje
         plan.console = Slot("console socket")
         process.stdio(ops, root.console(plan.console, wanted.get("user", {}).get("uid", 0)))
     ops.call("fchdir", cwd, why="stand in the working directory")
-    process.identity(ops, wanted, seccomp=seccomp, die_with_parent=die_with_parent)
+    process.identity(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
     process.execute_user(ops, wanted)
     return plan
