@@ -132,8 +132,7 @@ show_plan() {
     typed sudo minicontainer run --explain --rm busybox true
     mc run --explain --rm busybox true 2>build/demo-plan.txt
     # the first steps below each heading, and the last ones of all
-    awk '/:$/ || NR == 1 { heading = NR; print; next } NR - heading <= 6 { print } NR - heading == 7 { print "      …" }' \
-        build/demo-plan.txt
+    awk '/^$/ { next } /:$/ { printf "\n"; n = 0 } n++ < 7 { print } n == 8 { print "      …" }' build/demo-plan.txt
     tail -n 5 build/demo-plan.txt
     echo "All $(wc -l <build/demo-plan.txt) lines are in build/demo-plan.txt."
 }
