@@ -146,7 +146,7 @@ def members(reader: Reader, limits: Limits) -> Iterator[Member]:
     records: dict[bytes, bytes] = {}  # pax records and GNU long names for the next member
     metas = count = 0
     while (block := _next_header(reader)) is not None:
-        member = _parse(block)
+        member = _parse(block, first=reader.offset == BLOCK)
         kind = member.kind
         if kind in _ORDINARY or kind in _AS_REGULAR:
             metas = 0
@@ -188,22 +188,30 @@ def _number(field: bytes, what: str, name: bytes) -> int:
         if field[0] not in (0x80, 0xFF):
             raise bad(name, f"{what} is beyond 64 bits")
         return value
+    value = _octal(field)
+    if value < 0:
+        raise bad(name, f"{what} {field!r} is not an octal number")
+    return value
+
+
+def _octal(field: bytes) -> int:
+    """The number up to the first NUL, without blanks; 0 if there is none, -1 if it is no octal number."""
     digits = field.partition(b"\0")[0].strip(b" ")
     if not digits:
         return 0
     if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise bad(name, f"{what} {digits!r} is not an octal number")
+        return -1
     return int(digits, 8)
 
 
-def _parse(block: bytes) -> Member:
+def _parse(block: bytes, first: bool) -> Member:
     name, mode, uid, gid, size, mtime, checksum, kind, link, magic, major, minor, prefix = _HEADER.unpack(block)
     name = name.partition(b"\0")[0]
-    total = sum(block) - sum(checksum) + 8 * 32  # the field itself counts as eight spaces
-    if _number(checksum, "the checksum", name) != total:
-        signed = total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])  # as some old tars summed
-        if _number(checksum, "the checksum", name) != signed:
-            raise bad(name, f"bad header checksum, or not a tar archive at all (byte values sum to {total})")
+    if _octal(checksum) != sum(block) - sum(checksum) + 8 * 32:  # the field itself counts as eight spaces
+        if first:
+            raise bad(None, "it does not begin with a tar header, so it is no tar archive",
+                      "A tar archive may be plain or compressed with gzip, xz, zstd or bzip2.")
+        raise bad(name, "its header is damaged: the checksum is wrong")
     if prefix[0] and magic[:6] == b"ustar\0":  # GNU's magic is "ustar  \0", and its prefix field holds times
         name = prefix.partition(b"\0")[0] + b"/" + name
     member = Member()
