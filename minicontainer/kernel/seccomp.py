@@ -53,7 +53,7 @@ class Filter:
         self._ffi = FFI()
         self._ffi.cdef(_CDEF)
         try:
-            self._lib: Any = self._ffi.dlopen(SONAME)
+            self._lib = self._open()
         except OSError as e:
             raise Unsupported(f"seccomp needs {SONAME}: {e}",
                               "apt-get install libseccomp2, or run without a filter: --security-opt seccomp=unconfined"
@@ -61,6 +61,9 @@ class Filter:
         self._ctx = self._lib.seccomp_init(default_action)
         if self._ctx == self._ffi.NULL:
             raise MinicontainerError(f"libseccomp refuses the default action {default_action:#x}")
+
+    def _open(self) -> Any:
+        return self._ffi.dlopen(SONAME)
 
     def __enter__(self) -> Filter:
         return self

@@ -143,7 +143,8 @@ def default_profile() -> dict:
     }
 
 
-def _answers(conditions: dict, caps: set[str], arch: str, kernel: tuple[int, int], given: Callable[[list[bool]], bool]) -> list[bool]:
+def _answers(conditions: dict, caps: set[str], arch: str, kernel: tuple[int, int],
+             given: Callable[[list[bool]], bool]) -> list[bool]:
     """What each of the conditions says here. given: whether all of several capabilities count, or any."""
     answers = []
     if conditions.get("arches"):

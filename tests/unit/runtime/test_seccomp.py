@@ -318,7 +318,8 @@ def test_a_permissive_default_and_one_of_enosys_get_no_prefix(resolve):
 
 
 @pytest.mark.parametrize("newest", [{"X86_64": 450}, {"X86": 450}, {"AARCH64": 450},
-                                    {"X86_64": 450, "X86": 440, "X32": (1 << 30) + 547}, {"AARCH64": 450, "ARM": 440}, {"X32": (1 << 30) + 547}, {}])
+                                    {"X86_64": 450, "X86": 440, "X32": (1 << 30) + 547}, {"AARCH64": 450, "ARM": 440},
+                                    {"X32": (1 << 30) + 547}, {}])
 def test_the_enosys_prefix_of_any_set_of_architectures(newest):
     """It falls through to the filter for all but newer calls of the architectures it knows."""
     program = seccomp_compile.enosys_for_newer(newest) + struct.pack("=HBBI", 6, 0, 0, ALLOW)
