@@ -19,6 +19,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from minicontainer import fastjson
 from minicontainer.engine.config import Config
 from minicontainer.errors import Conflict, NotFound
+from minicontainer.runtime.processes import start_time
 
 ID_HEX = 64
 SHORT = 12
@@ -184,16 +185,6 @@ def is_alive(state: dict) -> bool:
     """Whether the process of a state.json lives: same pid, same start time, and not a zombie."""
     pid = state.get("pid")
     return bool(pid) and start_time(pid) == state.get("pid_start")
-
-
-def start_time(pid: int, proc: str = "/proc") -> int | None:
-    """When a process started, in clock ticks since boot (proc_pid_stat(5) field 22); None if it is gone or a zombie."""
-    try:
-        with open(f"{proc}/{pid}/stat", "rb") as f:
-            fields = f.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def all_ids(config: Config) -> list[str]:

@@ -12,6 +12,7 @@ from time import time_ns
 from minicontainer.engine import container as box
 from minicontainer.engine.config import Config
 from minicontainer.engine.container import Container, Life
+from minicontainer.runtime.processes import start_time
 
 KILLED = 137
 
@@ -115,5 +116,5 @@ def orphan(config: Config, ident: str, life: Life) -> Container:
 def _reclaim_unborn(path: str) -> None:
     """A state folder whose maker died before it had its name; it owns nothing yet. Its pid is the end of its name."""
     pid = int(path.rpartition(".")[2])
-    if box.start_time(pid) is None:
+    if start_time(pid) is None:
         remove_tree(path)

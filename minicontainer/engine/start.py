@@ -14,6 +14,7 @@ from minicontainer.engine import attach_network, users
 from minicontainer.engine import container as box
 from minicontainer.engine.container import Container, Life
 from minicontainer.engine.host import Host
+from minicontainer.engine.names import new_id
 from minicontainer.engine.options import RunOptions
 from minicontainer.engine.spec import SpecContainer, make_spec
 from minicontainer.engine.spec_mounts import make_sources, resolve_mounts
@@ -21,6 +22,7 @@ from minicontainer.errors import MinicontainerError
 from minicontainer.runtime.cgroups import cgroup_of, hierarchy
 from minicontainer.runtime.launch import Launch
 from minicontainer.runtime.plan import Overlay, Plan, make_plan
+from minicontainer.runtime.processes import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ def prepare(container: Container, *, console_size: tuple[int, int] | None = None
         overlay = Overlay(layers, f"{container.dir}/upper", f"{container.dir}/work", f"{container.dir}/merged", volatile=options.rm)
         layers = [f"{container.dir}/upper", *layers]
     host = Host(cgroup_v2=hierarchy().mode == "v2")
-    points = resolve_mounts(options, record["image_config"], f"{config.root}/volumes", host)
+    known = iter(record.get("anonymous_volumes", ()))  # a container keeps its volumes over restarts
+    points = resolve_mounts(options, record["image_config"], f"{config.root}/volumes", host, lambda: next(known, None) or new_id())
     joined = attach_network.joined_namespaces(container, options)
     endpoint = attach_network.connect(container, options, dry_run=dry_run)
     user = users.resolve(layers, options, record["image_config"])
@@ -142,7 +145,7 @@ def start(container: Container, life: Life, *, console_size: tuple[int, int] | N
     launch = Launch(prepared.plan)
 
     def born(pid: int) -> None:
-        life.save(status="starting", pid=pid, pid_start=box.start_time(pid), network=attach_network.to_dict(prepared.endpoint))
+        life.save(status="starting", pid=pid, pid_start=start_time(pid), network=attach_network.to_dict(prepared.endpoint))
 
     def ready() -> None:
         prepared.cgroup.verify(prepared.plan.resources)

@@ -11,10 +11,13 @@ from minicontainer.kernel.flags import MFD_CLOEXEC
 
 
 class SharedMemory:
-    """A memfd, mapped here: `fd` for the child, `view` (a writable buffer) for us. Size in bytes."""
+    """A memfd, or a new file at path, mapped here: `fd` for the child, `view` (a writable buffer) for us."""
 
-    def __init__(self, content: bytes | bytearray) -> None:
-        self.fd = memfd_create("plan", MFD_CLOEXEC)
+    def __init__(self, content: bytes | bytearray, path: str = "") -> None:
+        if path:
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        else:
+            self.fd = memfd_create("plan", MFD_CLOEXEC)
         os.write(self.fd, content)
         import mmap
 

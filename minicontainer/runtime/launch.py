@@ -43,6 +43,7 @@ class Launch:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.pid = 0
+        self.created = False  # it waits for OCI's start
         self.pidfd = self.console = -1
         self.clone_begin_ns = self.clone_ns = 0
         self.steps: list[tuple[str, Op, prog.Result]] = []
@@ -50,16 +51,16 @@ class Launch:
         self._shared: spawn.SharedMemory | None = None
 
     def start(self, stdio: tuple[int, int, int] = (0, 1, 2), *, console_socket: int = -1,
-              born: Callable[[int], None] | None = None, ready: Callable[[], None] | None = None) -> None:
+              plan_file: str = "", born: Callable[[int], None] | None = None, ready: Callable[[], None] | None = None) -> None:
         """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember,
-        ready() before the container is let go.
+        ready() before the container is let go; plan_file: a path for the shared plan, for who wants to read it later (OCI's start).
 
         StartError names the step that failed; the process is gone then, the cgroup is the caller's to remove.
         """
         self._host("host", self.plan.before)
         ours, theirs = _socket.socketpair(1, _SOCK_SEQPACKET_CLOEXEC)
         try:
-            self._clone(stdio, theirs, console_socket)
+            self._clone(stdio, theirs, console_socket, plan_file)
             theirs.close()
             if born:
                 born(self.pid)
@@ -84,7 +85,8 @@ class Launch:
         if failed >= 0:
             raise start_error(ops[failed], results[failed].errno)
 
-    def _clone(self, stdio: tuple[int, int, int], sync: _socket.socket, console_socket: int) -> None:
+    def _clone(self, stdio: tuple[int, int, int], sync: _socket.socket, console_socket: int,
+               plan_file: str) -> None:
         plan = self.plan
         fds = [*stdio, -1, sync.fileno(), console_socket if console_socket >= 0 else sync.fileno()]
         slots = {plan.sync: _SYNC_FD}
@@ -94,7 +96,7 @@ class Launch:
             slots[slot] = len(fds)
             fds.append(fd)
         self._program = prog.Program(list(plan.container), slots)
-        self._shared = spawn.SharedMemory(self._program.code)
+        self._shared = spawn.SharedMemory(self._program.code, plan_file)
         fds[3] = self._shared.fd
         with open(STUB, "rb") as f:
             stub = calls.sealed_memfd("minicontainer", f.read())
@@ -136,7 +138,8 @@ class Launch:
                 data, control, _, _ = sync.recvmsg(64, 64)
             except ConnectionResetError:
                 break
-            if not data:
+            if not data or data == b"c":
+                self.created = data == b"c"
                 break
             for level, kind, payload in control:
                 if (level, kind) == (1, 1):
@@ -157,7 +160,7 @@ class Launch:
             os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             raise start_error(op, results[failed].errno)
         last = results[-1]
-        if last.state != prog.ENTERED:
+        if not self.created and last.state != prog.ENTERED:
             at = next((i for i, r in enumerate(results) if r.state in (prog.PENDING, prog.ENTERED)), 0)
             died = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             status = died.si_status if died else 0
@@ -192,15 +195,14 @@ def start_error(op: Op, errno: int) -> StartError:
     from minicontainer.stub import describe
 
     if op.kind == EXEC:
-        return _exec_error(op, errno)
+        return exec_error(op.args[1][0], errno)
     call = describe.call(op)
     message = f"{call}: {os.strerror(errno)} ({describe.ERRNO.get(errno, errno)}), at the step: {op.why}"
     return StartError(op.call, "", errno, describe.hint(op, errno), message=message)
 
 
-def _exec_error(op: Op, errno: int) -> StartError:
+def exec_error(program: str, errno: int) -> StartError:
     """docker's words and exit codes: 127 not found, 126 found but not to be executed."""
-    program = op.args[1][0]
     if errno in (2, 20):
         what = "executable file not found in $PATH" if "/" not in program else os.strerror(errno).lower()
         return StartError("execve", program, errno, "", message=f'exec: "{program}": {what}', exit_code=127)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from minicontainer.cgroup.devices import DEFAULT_RULES
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import CLONE
+from minicontainer.kernel.flags import CLONE, O
 from minicontainer.runtime import process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
@@ -53,10 +53,11 @@ class Plan:
     """One start.
 
     before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after it; container: the stub's ops;
-    sync, console: slots that launch.py fills with a socket each; inherit: descriptors of ours that the stub gets too.
+    sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the folder of exec.fifo;
+    inherit: descriptors of ours that the stub gets too.
     """
 
-    __slots__ = ("after", "before", "console", "container", "flags", "inherit", "joined", "resources", "sync", "unified_dir")
+    __slots__ = ("after", "before", "console", "container", "fifo", "flags", "inherit", "joined", "resources", "sync", "unified_dir")
 
     def __init__(self) -> None:
         self.before: list[Op] = []
@@ -66,18 +67,19 @@ class Plan:
         self.resources: dict = {}
         self.sync = Slot("parent")
         self.console: Slot | None = None
+        self.fifo: Slot | None = None
         self.unified_dir: str | None = None
         self.joined: list[tuple[str, str]] = []
         self.inherit: dict[Slot, int] = {}
 
 
 def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: Overlay | None = None, network: Network | None = None,
-              seccomp: bytes | None = None, seccomp_flags: int = 0, die_with_parent: bool = False, fifo: str | None = None) -> Plan:
+              seccomp: bytes | None = None, seccomp_flags: int = 0, die_with_parent: bool = False, fifo_folder: str | None = None) -> Plan:
     """The plan for an OCI spec.
 
     ident: the container's id; bundle: folder that relative paths are relative to; cgroup: a cgroup.Cgroup; overlay: how the
-    root is made if it is an image; seccomp: the BPF program; fifo: a path whose opening for reading releases the execve
-    (OCI start), None to go straight on. UsageError for what the spec gets wrong.
+    root is made if it is an image; seccomp: the BPF program; fifo_folder: a folder with exec.fifo, whose opening for reading
+    releases the execve (OCI's start), None to go straight on. UsageError for what the spec gets wrong.
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -96,6 +98,8 @@ def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: O
     _join(ops, plan.joined)
     root = Rootfs(ops, spec, overlay, bundle)
     root.open_host()
+    if fifo_folder:
+        plan.fifo = ops.open(None, fifo_folder, O["O_PATH"] | O["O_DIRECTORY"], name="state folder", why="where `start` will find us")
     root.enter()
     late = [m for m in spec.get("mounts", ()) if m.get("type") in ("cgroup", "cgroup2")]
     root.mounts([m for m in spec.get("mounts", ()) if m not in late])
@@ -123,7 +127,7 @@ def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: O
     if peer:
         process.stdio(ops, peer)
     process.identity(ops, spec["process"], seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
-    process.execute_user(ops, spec["process"])
+    process.execute_user(ops, spec["process"], plan.sync if plan.fifo else None, plan.fifo)
     return plan
 
 

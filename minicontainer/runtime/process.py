@@ -93,7 +93,8 @@ def _capabilities(ops: Ops, capabilities: dict, *, keep: bool) -> None:
     ops.call("prctl", PR["PR_CAP_AMBIENT"], PR_CAP_AMBIENT["PR_CAP_AMBIENT_CLEAR_ALL"], 0, 0, 0, why="none survive an execve by themselves")
     for number, name in enumerate(CAPABILITIES):
         if ambient >> number & 1:
-            ops.call("prctl", PR["PR_CAP_AMBIENT"], PR_CAP_AMBIENT["PR_CAP_AMBIENT_RAISE"], number, 0, 0, why=f"but {name} does: asked for")
+            ops.call("prctl", PR["PR_CAP_AMBIENT"], PR_CAP_AMBIENT["PR_CAP_AMBIENT_RAISE"], number, 0, 0, ok=(1,),
+                     why=f"but {name} does: asked for (it has to be permitted and inheritable as well)")
 
 
 def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
@@ -102,11 +103,14 @@ def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
     ops.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, prog, why=f"the system call filter, {when}")
 
 
-def execute_user(ops: Ops, process: dict) -> None:
-    """The descriptors that stay, the signal mask, and execve."""
+def execute_user(ops: Ops, process: dict, sync: Slot | None = None, fifo: Slot | None = None) -> None:
+    """The descriptors that stay, the signal mask, and execve; with fifo it waits before it until `start` opens exec.fifo."""
     args, env = process["args"], process.get("env") or []
     ops.call("close_range", 3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, why="only stdin, stdout and stderr cross into the container (CVE-2024-21626)")
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
+    if sync and fifo:
+        ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
+        ops.open(fifo, "exec.fifo", 1, name="exec.fifo", why="wait until `start` opens its other end")
     ops.append(execute(candidates(args[0], env), args, env, why="the plan ends here: this process is the user's program now"))
 
 

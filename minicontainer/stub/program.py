@@ -137,3 +137,10 @@ class Program:
     def descriptor(self, slot: Slot, code: object = None) -> int:
         """The descriptor number in a slot, as whoever runs the program has it; -1 if empty."""
         return unpack_from("=i", self.code if code is None else code, _PLAN.size + 4 * self._slots[slot])[0]
+
+
+def last_errno(code: bytes) -> int:
+    """The errno of the last op of a plan that was run, read without its ops; 0 if it did not fail."""
+    nops, results_at = unpack_from("=I", code, 8)[0], unpack_from("=I", code, 16)[0]
+    state, errno, *_ = _RESULT.unpack_from(code, results_at + (nops - 1) * _RESULT.size)
+    return errno if state == FAILED else 0

@@ -1,0 +1,1 @@
+def record(path, phases): pass
