@@ -47,7 +47,8 @@ def freeze(unified: str | None, freezer: str | None) -> None:
 
         stopped = wait_until(frozen_v1, _FREEZE_SECONDS)
     else:
-        raise Unsupported("pause: this host has neither cgroup v2 nor the v1 freezer", "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
+        raise Unsupported("pause: this host has neither cgroup v2 nor the v1 freezer",
+                          "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
     if not stopped:
         thaw(unified, freezer)
         raise MinicontainerError(f"pause: a process in {unified or freezer} did not stop within {_FREEZE_SECONDS:.0f} s",
@@ -104,7 +105,7 @@ def _kill_stopped(pids: list[int], unified: str | None, freezer: str | None) -> 
 def remove(group: str, timeout_seconds: float) -> None:
     """Removes a group and those below it; nothing if it is gone. KernelError if processes stay in it for that long."""
     def removed() -> bool:
-        return _rmdir(group) or all([_rmdir(below) for below in tree.groups(group)])
+        return _rmdir(group) or all(_rmdir(below) for below in tree.groups(group))
 
     if not wait_until(removed, timeout_seconds):
         pids = tree.pids(group)

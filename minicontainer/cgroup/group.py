@@ -105,11 +105,13 @@ class Cgroup(settings.Group):
         return ""
 
     def has(self, controller: str, file: str) -> bool:
-        """Looks at the groups there are, since a root lacks some files; if there are none the kernel will say."""
+        """Looks at the groups there are, since a root lacks most v2 files; if there are none the kernel will say."""
         at = self.directory(controller)
         base = at[:-len(self.path)]
         if os.path.exists(f"{base}/{file}"):
             return True
+        if controller in self.hierarchy.mounts and controller != "blkio":
+            return False  # of the v1 files that are asked for here, only blkio's weights are missing in the root
         above = [base + "/" + "/".join(self._names[:n]) for n in range(len(self._names), 0, -1)]
         for group in (*above, *tree.groups_in(base)):
             known = os.path.exists(group) if controller in self.hierarchy.mounts else (
@@ -171,10 +173,9 @@ class Cgroup(settings.Group):
         asked = self.settings(resources)
         ops = self._reclaim_ops()
         for base in self.hierarchy.trees():
+            ops += self._mkdir_ops(base)
             if base == self.hierarchy.unified:
                 ops += self._controller_ops(asked)
-            else:
-                ops += self._mkdir_ops(base)
             if base == self.hierarchy.mounts.get("cpuset"):
                 ops += self._cpuset_ops(base, {setting.file for setting in asked})
         ops += self._write_ops(asked)
@@ -204,11 +205,12 @@ class Cgroup(settings.Group):
         """
         file = "cgroup.procs" if pid else "tasks"
         why = "the process enters the group" if pid else "enters the group; its one thread alone, so the kernel waits for nobody"
-        return [write_file(f"{base}{self.path}/{file}", str(pid), why=why) for base in dict.fromkeys(self.hierarchy.mounts.values())]
+        trees = dict.fromkeys(self.hierarchy.mounts.values())
+        return [write_file(f"{base}{self.path}/{file}", str(pid), why=why) for base in trees]
 
     def _write_ops(self, asked: list[Setting]) -> list[Op]:
-        return [write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value, why=f"{setting.limit}: {setting.why}")
-                for setting in asked]
+        return [write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value,
+                           why=f"{setting.limit}: {setting.why}") for setting in asked]
 
     def _reclaim_ops(self) -> list[Op]:
         """rmdir of what a crash left; Conflict if processes are in it."""
@@ -226,7 +228,8 @@ class Cgroup(settings.Group):
         return [base + "/" + "/".join(self._names[:n]) for n in range(1, len(self._names))]
 
     def _mkdir_ops(self, base: str) -> list[Op]:
-        ops = [mkdir(at, ok=(EEXIST,), why="a parent of the container's group") for at in self._ancestors(base) if not os.path.exists(at)]
+        ops = [mkdir(at, ok=(EEXIST,), why="a parent of the container's group")
+               for at in self._ancestors(base) if not os.path.exists(at)]
         ops.append(mkdir(base + self.path, why="the container's group in this hierarchy"))
         return ops
 
@@ -244,25 +247,23 @@ class Cgroup(settings.Group):
                         ops.append(write_file(f"{at}/{file}", value, why="a new cpuset is empty: it gets its parent's"))
                     value = here or value
             if file not in asked:
-                ops.append(write_file(f"{base}{self.path}/{file}", value, why="a new cpuset is empty: it gets its parent's, or nothing can enter"))
+                ops.append(write_file(f"{base}{self.path}/{file}", value,
+                                      why="a new cpuset is empty: it gets its parent's, or nothing can enter"))
         return ops
 
     def _controller_ops(self, asked: list[Setting]) -> list[Op]:
-        """mkdir in the v2 tree (where missing), and the controllers handed down to it on the way."""
+        """Hands the controllers that are needed down the v2 tree, from its root to the group."""
         h = self.hierarchy
         base = h.unified or ""
-        wanted = set(h.unified_controllers) if h.mode == "v2" else {s.controller for s in asked} & h.unified_controllers - h.mounts.keys()
+        named = {setting.controller for setting in asked} - h.mounts.keys()
+        wanted = h.unified_controllers if h.mode == "v2" else h.unified_controllers & named
         ops = []
         for at in (base, *self._ancestors(base)):
-            if at != base and not os.path.exists(at):
-                ops.append(mkdir(at, ok=(EEXIST,), why="a parent of the container's group"))
             missing = wanted - set(tree.read(f"{at}/cgroup.subtree_control").split())
             if missing:
                 _refuse_internal_processes(at)
                 ops.append(write_file(f"{at}/cgroup.subtree_control", " ".join(f"+{c}" for c in sorted(missing)),
                                       why="hands these controllers down to the groups below"))
-        if not os.path.exists(base + self.path):
-            ops.append(mkdir(base + self.path, why="the container's group in the v2 tree; the process is born in it"))
         return ops
 
     # --- control

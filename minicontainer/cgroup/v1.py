@@ -110,7 +110,8 @@ def _bandwidth(section: dict, group: Group) -> list[Setting]:
     quota, period, burst = bandwidth_numbers(section)
     out: list[Setting] = []
     if period:
-        out.append(Setting("cpu", "cpu.cfs_period_us", period, "CPU period (--cpu-period)", "the quota counts in periods of this many µs"))
+        out.append(Setting("cpu", "cpu.cfs_period_us", period, "CPU period (--cpu-period)",
+                           "the quota counts in periods of this many µs"))
     if quota:
         out.append(Setting("cpu", "cpu.cfs_quota_us", quota, "CPU quota (--cpus, --cpu-quota)",
                            "µs of CPU time in each period; beyond that it waits for the next (throttled)"))
@@ -185,8 +186,9 @@ def blkio(resources: dict, group: Group) -> list[Setting]:
                                "its share of a contended disk; 100 is an ordinary group's", s.same_number))
         for entry in entries:
             need(group, "blkio", f"{prefix}.weight_device", "--blkio-weight-device", "this kernel weighs whole groups only")
-            out.append(Setting("blkio", f"{prefix}.weight_device", f"{s.device(group, entry, '--blkio-weight-device')} {entry['weight']}",
-                               "--blkio-weight-device", "its share of this disk", s.same_entry))
+            name = s.device(group, entry, "--blkio-weight-device")
+            out.append(Setting("blkio", f"{prefix}.weight_device", f"{name} {entry['weight']}", "--blkio-weight-device",
+                               "its share of this disk", s.same_entry))
     for key, file, _, flag, unit in THROTTLES:
         for entry in section.get(key) or ():
             rate = number(entry, "rate", flag, 0)
@@ -205,7 +207,8 @@ def page_sizes(resources: dict, group: Group) -> list[tuple[str, int]]:
         if unit is None or not str(size)[:-2].isdigit():
             raise LimitError(f'huge page limit: page size "{size}" is not like 2MB or 1GB', "see /sys/kernel/mm/hugepages")
         if not os.path.isdir(f"{group.sys}/kernel/mm/hugepages/hugepages-{int(str(size)[:-2]) * unit}kB"):
-            raise Unsupported(f"huge page limit: this host has no pages of {size}", "see /sys/kernel/mm/hugepages for the sizes here")
+            raise Unsupported(f"huge page limit: this host has no pages of {size}",
+                              "see /sys/kernel/mm/hugepages for the sizes here")
         out.append((str(size), number(entry, "limit", f"huge page limit of {size} pages", 0, (1 << 64) - 1) or 0))
     return out
 
