@@ -98,6 +98,10 @@ def reclaim(config: Config) -> list[str]:
         if life:
             finish(orphan(config, ident, life), life)
             done.append(ident)
+    if done:
+        from minicontainer.engine import attach_network
+
+        attach_network.reclaim(config)  # what it took before it could note it
     return done
 
 

@@ -28,7 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minicontainer.cgroup import Cgroup
+    from minicontainer.cgroup.group import Cgroup
+    from minicontainer.network.endpoint import Endpoint
 
 
 class Streams:
@@ -79,7 +80,7 @@ class Prepared:
 
     __slots__ = ("cgroup", "endpoint", "options", "plan", "spec")
 
-    def __init__(self, spec: dict, plan: Plan, cgroup: Cgroup, options: RunOptions, endpoint: object) -> None:
+    def __init__(self, spec: dict, plan: Plan, cgroup: Cgroup, options: RunOptions, endpoint: Endpoint | None) -> None:
         self.spec = spec
         self.plan = plan
         self.cgroup = cgroup
@@ -135,6 +136,8 @@ def start(container: Container, life: Life, *, console_size: tuple[int, int] | N
     life.save(status="starting", name=container.name, remove=container.record["options"].get("rm", False),
               cgroup=container.cgroup_path)
     prepared = prepare(container, console_size=console_size)
+    if prepared.endpoint:
+        life.save(network=prepared.endpoint.to_dict())
     try:
         os.unlink(f"{container.dir}/exit.json")
     except FileNotFoundError:
@@ -145,15 +148,10 @@ def start(container: Container, life: Life, *, console_size: tuple[int, int] | N
     launch = Launch(prepared.plan)
 
     def born(pid: int) -> None:
-        life.save(status="starting", pid=pid, pid_start=start_time(pid), network=attach_network.to_dict(prepared.endpoint))
-
-    def ready() -> None:
-        prepared.cgroup.verify(prepared.plan.resources)
-        attach_network.published(prepared.endpoint)
+        life.save(status="starting", pid=pid, pid_start=start_time(pid))
 
     try:
-        attach_network.publish(container, prepared.endpoint)
-        launch.start(tuple(streams.inside), born=born, ready=ready)  # type: ignore[arg-type]  # three of them
+        launch.start(tuple(streams.inside), born=born, ready=lambda: prepared.cgroup.verify(prepared.plan.resources))  # type: ignore[arg-type]  # three
     except BaseException:
         streams.close()
         raise
