@@ -5,6 +5,7 @@ Verbs are listed here by name and imported only when they are called: start-up i
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -48,6 +49,7 @@ VERBS = {
     "version": ("system", "System", "Show the version information"),
     "info": ("system", "System", "Show what this host offers to containers"),
 }
+_STAY = ("metrics", "stats", "show")
 _INTERNAL = {"_ended": ("life", "", "")}  # what a monitor becomes when its container has ended
 
 
@@ -82,6 +84,8 @@ def dispatch(argv: list[str]) -> int:
         close = get_close_matches(verb, list(VERBS), 1, 0.6)
         raise UsageError(f"'{verb}' is not a minicontainer command.",
                          (f"Did you mean '{close[0]}'? " if close else "") + "See 'minicontainer --help'")
+    if found[0] in _STAY:
+        gc.enable()
     config = Config(values["root"], values["state"], values["config"])
     module = __import__(f"minicontainer.cli.{found[0]}", fromlist=["_"])
     return getattr(module, verb.strip("_") + "_")(config, args)
@@ -89,6 +93,7 @@ def dispatch(argv: list[str]) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The entry point; never returns."""
+    gc.disable()  # a verb lives for milliseconds and frees by reference counts; those that stay switch it on again
     code = 0
     try:
         code = dispatch(sys.argv[1:] if argv is None else argv)

@@ -115,7 +115,7 @@ def logs_(config: Config, argv: list[str]) -> int:
         raise UsageError(f"container {container.name} keeps no logs: it was made with --log-driver none")
     tail = None if values["tail"] == "all" else _count(values["tail"])
     for entry in logs.read(container.log, follow=values["follow"], tail=tail, since=logs.parse_time(values["since"]),
-                           until=logs.parse_time(values["until"]), alive=lambda: container.live() is not None):
+                           until=logs.parse_time(values["until"]), alive=lambda: container.exit() is None and container.live() is not None):
         out = sys.stdout.buffer if entry.stream == "stdout" else sys.stderr.buffer
         out.write((entry.time.encode() + b" " if values["timestamps"] else b"") + entry.log)
         out.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from time import sleep
 
 from minicontainer.engine import end
 from minicontainer.engine.container import SHORT, Container, Life
@@ -59,12 +60,24 @@ def settle(container: Container) -> None:
 def wait(container: Container) -> int:
     """Waits for the end: docker's exit code (0 for a container that never ran, as docker has it)."""
     pidfd = _pidfd(container)
+    ended = None
     if pidfd is not None:
         _ends(pidfd, -1)
         os.close(pidfd)
+        # Its monitor notes the end at once; with --rm the note is gone a few milliseconds later.
+        while not (ended := container.exit()) and os.path.exists(container.dir) and not _abandoned(container):
+            sleep(0.001)
     settle(container)
-    ended = container.exit()
+    ended = ended or container.exit()
     return ended["exit_code"] if ended else 0
+
+
+def _abandoned(container: Container) -> bool:
+    """Whether nobody cares for a container any more, so that nobody will note its end."""
+    life = Life.take(container.config, container.ident)
+    if life:
+        end.finish(container, life)
+    return life is not None
 
 
 def remove(container: Container, *, force: bool = False) -> None:

@@ -131,7 +131,7 @@ static void mon_exit_file(struct mon_state *st)
 	fd = sys4(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
-	if (sys3(__NR_write, fd, text, end - text) == end - text && sys1(__NR_fdatasync, fd) == 0)
+	if (sys3(__NR_write, fd, text, end - text) == end - text)
 		jsonlog_rename(path, m->exit_file);
 	sys1(__NR_close, fd);
 }
