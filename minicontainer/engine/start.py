@@ -171,7 +171,7 @@ def _make_volumes(container: Container, points: list, layers: list[str]) -> None
 
     for point in points:
         if point.copy_up:
-            volumes.copy_up(point.source, point.destination, layers)
+            volumes.copy_up(point.source, point.destination, layers, f"{container.dir}/merged")
     anonymous = [p.volume for p in points if p.anonymous]
     if anonymous and not container.record.get("anonymous_volumes"):
         container.record["anonymous_volumes"] = anonymous
