@@ -84,14 +84,21 @@ def age(seconds: float) -> str:
     return f"{hours // 24 // 365} years"
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """docker's decimal sizes: 1.23MB."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            return f"{value:.4g}{unit}".replace("e+0", "e")
-        value /= 1000
-    return str(count)
+    return _scaled(count, 1000, ["B", "kB", "MB", "GB", "TB"])
+
+
+def binary_size(count: float) -> str:
+    """docker's binary sizes: 1.5MiB."""
+    return _scaled(count, 1024, ["B", "KiB", "MiB", "GiB", "TiB"])
+
+
+def _scaled(count: float, step: int, units: list[str]) -> str:
+    while count >= step and len(units) > 1:
+        count /= step
+        del units[0]
+    return f"{count:.4g}{units[0]}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
