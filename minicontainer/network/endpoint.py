@@ -144,7 +144,6 @@ def release(config: NetworkConfig, ident: str, state: dict) -> None:
     published = ports_of(state)
     if published:
         ports.unpublish(config, ident, published)
-        nft.forget_connections([state["ip"], state["ip6"]])
     for address in (state.get("ip"), state.get("ip6")):
         if address:
             addresses.release(config, ident, address)

@@ -132,22 +132,31 @@ def table_handle(netlink: Netlink, family: int, table: str) -> int:
     return int.from_bytes(attributes(answers[0][1], 4)[_TABLE_HANDLE], "big") if answers else 0
 
 
-def delete_elements(table: str, elements: list[Element]) -> None:
-    """Takes elements out; those that are gone already (a host's `nft flush ruleset`) are no error."""
+# The socket of the last withdraw(). To close it waits for an RCU grace period (nft_rcv_nl_event(): 5 to 15 ms) if elements were just
+# deleted, and nobody needs to wait: it is closed by the next withdraw(), or with the process, when the period is long over.
+_parked: list[Netlink] = []
+
+
+def withdraw(table: str, elements: list[Element], addresses: Iterable[str]) -> None:
+    """Takes elements out, and lets conntrack forget the connections to the containers of addresses.
+
+    Elements that are gone already (a host's `nft flush ruleset`) are no error.
+    """
     from errno import ENOENT
 
-    if not elements:
-        return
-    with Netlink(NETLINK_NETFILTER) as netlink:
-        try:
-            for request, words in batches(table, elements, delete=True):
-                netlink.ask(request, words)
-        except KernelError as e:
-            if e.errno != ENOENT:
-                raise
-            # A transaction fails as a whole: one missing element keeps the others in.
-            for element in elements:
-                netlink.ask(batch(table, [element], delete=True), element.words(), ok=(ENOENT,))
+    netlink = Netlink(NETLINK_NETFILTER)
+    try:
+        for request, words in batches(table, elements, delete=True):
+            netlink.ask(request, words)
+    except KernelError as e:
+        if e.errno != ENOENT:
+            raise
+        # A transaction fails as a whole: one missing element keeps the others in.
+        for element in elements:
+            netlink.ask(batch(table, [element], delete=True), element.words(), ok=(ENOENT,))
+    for address in addresses:
+        _forget_connections(netlink, address)
+    _parked[:] = [netlink]
 
 
 def elements_of(netlink: Netlink, family: int, table: str, name: str) -> list[tuple[str, bytes]]:
@@ -228,7 +237,9 @@ table {ip} {config.table} {{
   chain guard {{
     comment "a container is reached by what it published, not by whoever sets a route to it";
     type filter hook forward priority 0;
-    iifname != {bridge} oifname {bridge} ct state != established,related ct status & dnat == 0 drop
+    ct state established,related return
+    ct status dnat return
+    iifname != {bridge} oifname {bridge} drop
   }}
   chain postrouting {{
     type nat hook postrouting priority 100;
@@ -280,20 +291,15 @@ def load(rules: str) -> None:
                            "does this kernel have nf_tables with nat? try: nft list ruleset")
 
 
-def forget_connections(addresses: list[str]) -> None:
-    """Lets conntrack forget the connections to containers of these addresses.
-
-    Else a UDP client that goes on sending from its port would still be translated to a container that is no more.
-    """
+def _forget_connections(netlink: Netlink, address: str) -> None:
+    """Else a UDP client that goes on sending from its port would still be translated to a container that is no more."""
     from errno import EINVAL, ENOENT, EOPNOTSUPP
 
-    delete, reply_tuple, tuple_ip, filter_, reply_flags, original_flags = 1 << 8 | 2, 2, 1, 25, 2, 1
-    with Netlink(NETLINK_NETFILTER) as netlink:
-        for address in filter(None, addresses):
-            family = AF_INET6 if ":" in address else AF_INET
-            source = attribute(3 if family == AF_INET6 else 1, packed(address))  # CTA_IP_V6_SRC, CTA_IP_V4_SRC
-            # CTA_FILTER: of the reply's tuple the source address decides, and nothing else (CTA_FILTER_F_CTA_IP_SRC).
-            only = nested(filter_, attribute(original_flags, pack("=I", 0)), attribute(reply_flags, pack("=I", 1)))
-            body = _head(family) + nested(reply_tuple, nested(tuple_ip, source)) + only
-            # A kernel that does not know the filter says EINVAL, and keeps such connections until they time out.
-            netlink.ask(message(delete, NLM_F_ACK, body), f"conntrack -D --reply-src {address}", ok=(ENOENT, EINVAL, EOPNOTSUPP))
+    delete, reply_tuple, tuple_ip, filter_, original_flags, reply_flags = 1 << 8 | 2, 2, 1, 25, 1, 2
+    family = AF_INET6 if ":" in address else AF_INET
+    source = attribute(3 if family == AF_INET6 else 1, packed(address))  # CTA_IP_V6_SRC, CTA_IP_V4_SRC
+    # CTA_FILTER: of the reply's tuple the source address decides, and nothing else (CTA_FILTER_F_CTA_IP_SRC).
+    only = nested(filter_, attribute(original_flags, pack("=I", 0)), attribute(reply_flags, pack("=I", 1)))
+    body = _head(family) + nested(reply_tuple, nested(tuple_ip, source)) + only
+    # A kernel that does not know the filter says EINVAL, and keeps such connections until they time out.
+    netlink.ask(message(delete, NLM_F_ACK, body), f"conntrack -D --reply-src {address}", ok=(ENOENT, EINVAL, EOPNOTSUPP))

@@ -13,7 +13,7 @@ import os
 from minicontainer.errors import Conflict, NetworkError, Unsupported, UsageError
 from minicontainer.network.config import AF_INET, AF_INET6, NetworkConfig, is_address
 from minicontainer.network.lock import locked
-from minicontainer.network.nft import PROTOCOLS, Element, delete_elements
+from minicontainer.network.nft import PROTOCOLS, Element, withdraw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def reserved(config: NetworkConfig) -> list[tuple[str, Port]]:
 
 
 def unpublish(config: NetworkConfig, ident: str, ports: list[Port]) -> None:
-    """Takes the elements out, then gives the ports back. What is not there, or not this container's, is left alone."""
+    """Takes the elements out, ends the connections through them, and gives the ports back. What is not there, or not this container's, is left alone."""
     folder = f"{config.dir}/ports"
     with locked(config):
         own = []
@@ -264,6 +264,7 @@ def unpublish(config: NetworkConfig, ident: str, ports: list[Port]) -> None:
                     own.append(port)
             except FileNotFoundError:
                 continue  # somebody reclaimed it before
-        delete_elements(config.table, [e for port in own for e in port.elements(ident)])
+        if own:
+            withdraw(config.table, [e for port in own for e in port.elements(ident)], {port.target for port in own})
         for port in own:
             os.unlink(f"{folder}/{port.file_name()}")
