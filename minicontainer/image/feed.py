@@ -12,12 +12,14 @@ thread fills the second core while the other one makes files.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import queue
+import stat
 import threading
 
-from minicontainer.errors import ImageError, MinicontainerError
+from minicontainer.errors import ImageError
 from minicontainer.image import codec
 
 TYPE_CHECKING = False
@@ -28,8 +30,13 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20  # bytes; hashing and writing in larger ones is no faster
 _AHEAD = 16  # chunks that may wait for the other thread
+_STOP_SECONDS = 2
 _MEDIA = {"": "application/vnd.oci.image.layer.v1.tar", "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
           "zstd": "application/vnd.oci.image.layer.v1.tar+zstd"}
+
+
+class _Stopped(Exception):
+    """Nobody wants the rest."""
 
 
 class Feed(threading.Thread):
@@ -53,34 +60,45 @@ class Feed(threading.Thread):
     def chunks(self) -> Iterator[bytes]:
         """The plain tar, as it becomes ready. Raises what went wrong in the thread."""
         info = os.fstat(self._source)
-        total = info.st_size if info.st_mode & 0o170000 == 0o100000 else None
+        total = info.st_size if stat.S_ISREG(info.st_mode) else None
+        # Its own copies: the thread may outlive whoever opened them, and their numbers are soon used again.
+        self._source, self._blob = os.dup(self._source), os.dup(self._blob)
         self.start()
-        try:
-            while (item := self._queue.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                chunk, done = item
-                if self._progress:
-                    self._progress(done, total)
-                yield chunk
-        finally:
-            self._stop.set()
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            chunk, done = item
+            if self._progress:
+                self._progress(done, total)
+            yield chunk
+
+    def stop(self) -> None:
+        """End the thread, finished or not; one that waits for a silent pipe is left to end with the process."""
+        self._stop.set()
+        while not self._queue.empty():
+            self._queue.get()
+        if self.is_alive():
+            self.join(_STOP_SECONDS)
 
     def run(self) -> None:
         """The thread."""
         try:
             self._read_all()
             self._put(None)
-        except (OSError, MinicontainerError, MemoryError) as e:
-            self._put(e)
+        except _Stopped:
+            return
+        except OSError as e:
+            self._queue.put(_explained(e))
+        except Exception as e:  # noqa: BLE001  (chunks() raises it in the other thread)
+            self._queue.put(e)
+        finally:
+            os.close(self._source)
+            os.close(self._blob)
 
-    def _put(self, item: tuple[bytes, int] | BaseException | None) -> None:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=1)
-                return
-            except queue.Full:
-                continue  # slow disk, or nobody reads any more: _stop tells
+    def _put(self, item: tuple[bytes, int] | None) -> None:
+        self._queue.put(item)
+        if self._stop.is_set():
+            raise _Stopped
 
     def _read_all(self) -> None:
         head = b""
@@ -92,7 +110,7 @@ class Feed(threading.Thread):
         plain_hash = hashlib.sha256()
         stored_hash = hashlib.sha256() if kind in _MEDIA and kind else plain_hash
         raw, done = head, 0
-        while raw and not self._stop.is_set():
+        while raw:
             done += len(raw)
             for chunk in decoder.feed(raw) if decoder else (raw,):
                 if chunk:
@@ -123,3 +141,10 @@ class Feed(threading.Thread):
         if kind and self._plain > self._limits.ratio_after and self._plain > self._limits.ratio * done:
             raise ImageError(f"bad tarball: a decompression bomb: {done} bytes of {kind} became {self._plain} so far",
                              "If it is meant to be so, decompress it first and import the plain tar.")
+
+
+def _explained(error: OSError) -> ImageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ImageError("no space left on the disk: the tarball can't be stored",
+                          "Nothing was kept. Free some space, or keep images elsewhere with --root.")
+    return ImageError(f"the tarball can't be read and stored: {os.strerror(error.errno or 0)}")

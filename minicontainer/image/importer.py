@@ -78,14 +78,15 @@ def _unpack(work: Work, source: int, limits: Limits, progress: Callable[[int, in
     os.mkdir("layer/fs", 0o755, dir_fd=work.fd)
     root = os.open("layer/fs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=work.fd)
     blob = work.create("blob")
+    feed = Feed(source, blob, limits, progress)
     try:
         os.chmod(root, 0o755)  # whatever the umask; the archive's own entry for `.` has the last word
-        feed = Feed(source, blob, limits, progress)
         unpacker = Unpacker(root, work.trash, limits)
         unpacker.run(Reader(feed.chunks()))
         _refuse_image_archive(root)
         return feed, unpacker
     finally:
+        feed.stop()
         os.close(blob)
         os.close(root)
 

@@ -92,6 +92,33 @@ def test_a_new_image_of_the_same_name_keeps_the_old_one_by_its_id(store, tarball
     assert store.resolve(first).name == ""
 
 
+def test_nothing_gets_its_name_before_it_is_on_disk(store, tarball, monkeypatch):
+    """Against power cuts: one flush of everything, then the renames, the index last and flushed itself."""
+    from minicontainer.image import store as module
+
+    steps: list[str] = []
+    real = {"syncfs": module.syncfs, "rename": os.rename, "fsync": os.fsync}
+    store.layout.prepare()
+    monkeypatch.setattr(module, "syncfs", lambda fd: (steps.append("syncfs"), real["syncfs"](fd)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append("fsync " + os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+                                                              .split(".")[0]), real["fsync"](fd)))
+    monkeypatch.setattr(os, "rename", lambda a, b: (steps.append("rename " + os.path.basename(os.path.dirname(b))),
+                                                    real["rename"](a, b)))
+    import_rootfs(store, str(tarball), "x")
+    assert steps == ["syncfs", "rename layers", *["rename sha256"] * 3, "fsync sha256", "fsync layers", "fsync index",
+                     "rename oci", "fsync oci"]
+
+
+def test_failed_imports_do_not_read_from_their_successors(store, tmp_path, tarball):
+    """The reading thread of an import that has failed must not use its descriptors' numbers again."""
+    bad = write(tmp_path / "bad.tar", archive(file(b"../x"), *MEMBERS, *MEMBERS, *MEMBERS))
+    for n in range(30):
+        with pytest.raises(Exception, match="'..' in its name"):
+            import_rootfs(store, str(bad), "bad")
+        import_rootfs(store, str(tarball), f"good{n}")
+    assert is_whole(store, "good29")
+
+
 def test_source_that_stops_half_way_leaves_nothing(store, tmp_path):
     """A killed producer at the other end of a pipe (`docker export … | minicontainer import -`)."""
     data = archive(*MEMBERS)
