@@ -53,7 +53,7 @@ class Feed(threading.Thread):
         self._limits = limits
         self._progress = progress
         self._queue: queue.Queue[tuple[bytes, int] | BaseException | None] = queue.Queue(_AHEAD)
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self.media = self.digest = self.diff_id = ""
         self.size = self._plain = 0
 
@@ -74,7 +74,7 @@ class Feed(threading.Thread):
 
     def stop(self) -> None:
         """End the thread, finished or not; one that waits for a silent pipe is left to end with the process."""
-        self._stop.set()
+        self._ending.set()
         while not self._queue.empty():
             self._queue.get()
         if self.is_alive():
@@ -97,7 +97,7 @@ class Feed(threading.Thread):
 
     def _put(self, item: tuple[bytes, int] | None) -> None:
         self._queue.put(item)
-        if self._stop.is_set():
+        if self._ending.is_set():
             raise _Stopped
 
     def _read_all(self) -> None:
