@@ -99,8 +99,8 @@ def of_conmon(bench: Bench) -> float:
 
 def pss_mib_each(pids: set[int]) -> float:
     """The PSS of these processes of CONTAINERS containers, for each of those; the median of three looks."""
-    if not pids:
-        raise BenchError("a detached container has no process of its runtime: nothing to measure")
+    if len(pids) < CONTAINERS:
+        raise BenchError(f"{CONTAINERS} detached containers, but {len(pids)} processes of their runtime are found")
     looks = []
     for _ in range(3):
         time.sleep(SETTLE_SECONDS)

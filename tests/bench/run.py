@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from measure import BenchError  # noqa: E402
 from peers import Docker, Minicontainer, busybox_tarball  # noqa: E402
 from table import machine, markdown  # noqa: E402
 
+from tests.clients.dockerd import CommandFailed  # noqa: E402
 from tests.clients.ours import PROGRAM  # noqa: E402
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ def main() -> int:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             try:
                 rows += GROUPS[name](bench)
-            except (BenchError, subprocess.CalledProcessError) as error:
+            except (BenchError, CommandFailed) as error:
                 failures.append(name)
-                said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
-                print(f"{name} could not be measured: {error}\n{(said or b'').decode()}", file=sys.stderr)
+                print(f"{name} could not be measured: {error}", file=sys.stderr)
     print(f"{where}\nmedians of {options.runs} runs in turn, {options.pause} s pause before each\n")
     print(markdown(rows))
     if options.json:

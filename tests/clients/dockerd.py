@@ -29,6 +29,18 @@ def missing() -> str:
     return ""
 
 
+class CommandFailed(Exception):
+    """A command that a test relies on failed; the message has what it wrote to stderr."""
+
+
+def succeeded(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
+    """The command that was run, or CommandFailed."""
+    if done.returncode:
+        words = " ".join(done.args)
+        raise CommandFailed(f"{words}: exit status {done.returncode}\n{done.stderr.decode(errors='replace')}")
+    return done
+
+
 class Dockerd:
     """One daemon below `directory` (which must exist, and is left with what the daemon wrote).
 
@@ -79,10 +91,14 @@ class Dockerd:
 
     def docker(self, *arguments: str, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a docker client; its output is captured."""
-        command = self.command(*arguments)
-        return subprocess.run(
-            command, input=stdin, capture_output=True, check=check, timeout=CONTAINER_SECONDS, env=self.environment()
+        done = subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            capture_output=True,
+            timeout=CONTAINER_SECONDS,
+            env=self.environment(),
         )
+        return succeeded(done) if check else done
 
     def environment(self) -> dict[str, str]:
         """The client's environment: without the user's docker contexts and settings."""

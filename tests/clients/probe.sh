@@ -24,14 +24,13 @@ cat /proc/sys/kernel/domainname
 section directory
 pwd
 section status
-grep -E '^(Cap|NoNewPrivs|Seccomp:|Groups|NStgid)' /proc/self/status
+grep -E '^(Cap|NoNewPrivs|Seccomp:|Groups)' /proc/self/status
 section oom
 cat /proc/self/oom_score_adj
 section limits
 sed 's/  */ /g' /proc/self/limits
 section first
-tr '\0' ' ' </proc/1/cmdline
-echo
+tr '\0\n' '  ' </proc/1/cmdline | cut -c 1-20
 section descriptors
 for descriptor in "/proc/$$/fd"/*; do
     echo "${descriptor##*/}"
@@ -43,8 +42,9 @@ cat /proc/self/cgroup
 section mounts
 # root, mount point, options, type, super options, and propagation
 awk '{
-    for (dash = 7; $dash != "-"; dash++) propagation = $dash
-    print $5, "root=" $4, $6, (dash > 7 ? "shared" : "private"), $(dash + 1), $(dash + 3)
+    propagation = "private"
+    for (dash = 7; $dash != "-"; dash++) { propagation = $dash; sub(/:.*/, "", propagation) }
+    print $5, "root=" $4, $6, propagation, $(dash + 1), $(dash + 3)
 }' /proc/self/mountinfo | sort
 section devices
 for directory in /dev /dev/pts /dev/shm /dev/mqueue; do
@@ -77,13 +77,15 @@ show /proc/sys/net/core/somaxconn /proc/sys/net/ipv4/ip_forward /proc/sys/net/ip
 section addresses
 ip -o address | sed 's/^[0-9]*: //'
 ip route
-section limits of the cgroup
+section "cgroup limits"
 cd /sys/fs/cgroup 2>/dev/null || echo "no /sys/fs/cgroup"
 show memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes memory/memory.soft_limit_in_bytes \
     memory/memory.swappiness memory/memory.oom_control cpu/cpu.shares cpu/cpu.cfs_period_us cpu/cpu.cfs_quota_us \
     cpuset/cpuset.cpus cpuset/cpuset.mems pids/pids.max blkio/blkio.throttle.read_bps_device \
     blkio/blkio.throttle.write_bps_device blkio/blkio.throttle.read_iops_device \
     blkio/blkio.throttle.write_iops_device
+show memory.max memory.swap.max memory.low memory.high memory.oom.group cpu.max cpu.weight cpuset.cpus cpuset.mems \
+    pids.max io.max io.weight
 sort devices/devices.list 2>/dev/null
 section abilities
 # Harmless even where they work (--privileged, --uts host): nothing of the host is changed by any of them.
