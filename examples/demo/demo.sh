@@ -14,12 +14,21 @@ python=$project/.venv/bin/python
 load_seconds=20
 started=()
 
-mc() { "$project/.venv/bin/minicontainer" --root "$place/data" --state "$place/state" --config "$place/minicontainer.toml" "$@"; }
+minicontainer=("$project/.venv/bin/minicontainer"
+    --root "$place/data" --state "$place/state" --config "$place/minicontainer.toml")
+
+mc() { "${minicontainer[@]}" "$@"; }
 
 bold() { if [ -t 1 ]; then printf '\033[1m%s\033[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
 chapter() { printf '\n'; bold "── $*"; }
 # What a user would type is shown as it would be typed, quoted where a shell needs it.
-typed() { bold "\$ $(printf '%q ' "$@" | sed "s/ $//")"; }
+typed() {
+    local word line='$'
+    for word in "$@"; do
+        [[ $word =~ ^[A-Za-z0-9_\&@%+=:,./-]+$ ]] && line+=" $word" || line+=" ${word@Q}"
+    done
+    bold "$line"
+}
 shown() { typed sudo minicontainer "$@" && mc "$@"; }
 fail() {
     printf 'demo: %s\n' "$*" >&2
@@ -91,7 +100,7 @@ run_the_service() {
 start_prometheus() {
     chapter "Prometheus scrapes the container's accounting and the service inside it"
     typed sudo minicontainer metrics --listen "127.0.0.1:$exporter_port" '&'
-    mc metrics --listen "127.0.0.1:$exporter_port" &
+    "${minicontainer[@]}" metrics --listen "127.0.0.1:$exporter_port" & # not by mc: $! is to be its pid, not a shell's
     started+=($!)
     sed -e "s/EXPORTER/127.0.0.1:$exporter_port/" -e "s/SERVICE/127.0.0.1:$service_port/" \
         examples/demo/prometheus.yml >"$place/prometheus.yml"
