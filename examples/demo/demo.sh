@@ -8,8 +8,8 @@ set -euo pipefail
 project=$(cd "$(dirname "$0")/../.." && pwd)
 place=$project/build/demo
 bridge=mc-demo0
-table=minicontainer-demo
-parent=minicontainer-demo
+table="minicontainer-demo"
+parent="minicontainer-demo"
 python=$project/.venv/bin/python
 load_seconds=20
 started=()
