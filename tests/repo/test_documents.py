@@ -62,7 +62,7 @@ def test_every_command_that_a_document_shows_is_run_by_a_script_or_a_test() -> N
                 assert verb in (ROOT / "Makefile").read_text(), f"{path.name}: {command}"
                 continue
             if program in ("minicontainer", "minicontainer-oci"):
-                known = re.search(rf"(\bmc|minicontainer\S*) {verb}\b", scripts) or re.search(rf"[\"']{verb}[\"']", tests)
+                known = re.search(rf"(\b(mc|shown)|minicontainer\S*) {verb}\b", scripts) or re.search(rf"[\"']{verb}[\"']", tests)
                 assert known, f"{path.name}: nothing runs `{command}`"
                 continue
             assert program in scripts or program in tests, f"{path.name}: nothing runs `{command}`"

@@ -62,7 +62,7 @@ def _is_narrow(caught: ast.expr | None) -> bool:
     if caught is None:
         return False
     names = [ast.unparse(n) for n in (caught.elts if isinstance(caught, ast.Tuple) else [caught])]
-    return not {"Exception", "BaseException", "OSError", "ValueError", "MinicontainerError"} & set(names)
+    return not {"Exception", "BaseException", "OSError", "MinicontainerError"} & set(names)
 
 
 @pytest.mark.parametrize("module", HOT_MODULES)
