@@ -1,7 +1,8 @@
 """launchers.py PYTHON BIN_DIR PATH...: writes the commands `minicontainer` and `minicontainer-oci` into BIN_DIR.
 
 Start-up is a feature: the interpreter runs isolated and without `site` (-IS), which saves half of its start.
-The PATHs, where the package and its dependencies are, are all that is added to sys.path.
+The PATHs, where the package and its dependencies are, are all that is added to sys.path. If the package in the first of
+them has a bundle (minicontainer/bundle.py), its modules are imported from that.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ TEMPLATE = """\
 #!{python} -IS
 import sys
 sys.path += {paths!r}
-from {module} import main
+{bundle}from {module} import main
 sys.exit(main())
+"""
+BUNDLE = """\
+from minicontainer import bundle
+bundle.use({folder!r})
 """
 
 LONGEST_SHEBANG = 255  # BINPRM_BUF_SIZE - 1, execve(2)
@@ -28,11 +33,13 @@ def write(python: str, bin_dir: str, paths: list[str]) -> None:
     if len(f"#!{python} -IS") > LONGEST_SHEBANG:
         raise SystemExit(f"launchers.py: {python} is too long for the first line of a script; use a shorter folder")
     os.makedirs(bin_dir, exist_ok=True)
+    folder = os.path.join(paths[0], "minicontainer")
+    bundle = BUNDLE.format(folder=folder) if os.path.exists(os.path.join(folder, "modules.bundle")) else ""
     for command, module in COMMANDS.items():
         path = os.path.join(bin_dir, command)
         temporary = f"{path}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as f:
-            f.write(TEMPLATE.format(python=python, paths=paths, module=module))
+            f.write(TEMPLATE.format(python=python, paths=paths, module=module, bundle=bundle))
         os.chmod(temporary, 0o755)
         os.rename(temporary, path)
 
