@@ -50,6 +50,7 @@ VERBS = {
     "info": ("system", "System", "Show what this host offers to containers"),
 }
 _STAY = ("metrics", "stats", "show")
+_MIGRATE = ("run", "start", "restart", "exec")  # these put a process into a cgroup
 _INTERNAL = {"_ended": ("life", "", "")}  # what a monitor becomes when its container has ended
 
 
@@ -86,6 +87,10 @@ def dispatch(argv: list[str]) -> int:
                          (f"Did you mean '{close[0]}'? " if close else "") + "See 'minicontainer --help'")
     if found[0] in _STAY:
         gc.enable()
+    if verb in _MIGRATE:
+        from minicontainer.cgroup.warm import expect_migration
+
+        expect_migration()
     config = Config(values["root"], values["state"], values["config"])
     module = __import__(f"minicontainer.cli.{found[0]}", fromlist=["_"])
     return getattr(module, verb.strip("_") + "_")(config, args)

@@ -37,9 +37,6 @@ def run_(config: Config, argv: list[str]) -> int:
 
         return dry_run(config, options)
     root_needed()
-    from minicontainer.cgroup.warm import expect_migration
-
-    expect_migration()
     from minicontainer.engine.create import create, find_root
     from minicontainer.engine.end import reclaim
 
