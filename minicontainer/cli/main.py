@@ -80,7 +80,7 @@ def dispatch(argv: list[str]) -> int:
         verb, args = {"ls": "ps", "list": "ps"}.get(args[0], args[0]), args[1:]
     found = VERBS.get(verb) or _INTERNAL.get(verb)
     if not found:
-        from minicontainer.cli.flags import get_close_matches
+        from difflib import get_close_matches
 
         close = get_close_matches(verb, list(VERBS), 1, 0.6)
         raise UsageError(f"'{verb}' is not a minicontainer command.",
@@ -117,6 +117,12 @@ def main(argv: list[str] | None = None) -> None:
         from minicontainer.cli.trouble import explain_os_error
 
         print(f"minicontainer: {explain_os_error(e)}", file=sys.stderr)
+        code = 125
+    except Exception as e:  # noqa: BLE001  (the last resort: a traceback helps nobody who runs a container)
+        if os.environ.get("MINICONTAINER_DEBUG"):
+            raise
+        print(f"minicontainer: internal error: {type(e).__name__}: {e}\nThis is a bug: run it again with MINICONTAINER_DEBUG=1 and report what it prints.",
+              file=sys.stderr)
         code = 125
     sys.stderr.flush()
     os._exit(code)
