@@ -93,7 +93,13 @@ def dispatch(argv: list[str]) -> int:
         expect_migration()
     config = Config(values["root"], values["state"], values["config"])
     module = __import__(f"minicontainer.cli.{found[0]}", fromlist=["_"])
-    return getattr(module, verb.strip("_") + "_")(config, args)
+    try:
+        return getattr(module, verb.strip("_") + "_")(config, args)
+    except MinicontainerError as e:
+        # As docker: 125 is for `run`, whose other codes are the container's own, and for flags; else it is 1.
+        if verb != "run" and e.exit_code == 125 and not isinstance(e, UsageError):
+            e.exit_code = 1
+        raise
 
 
 def main(argv: list[str] | None = None) -> None:
