@@ -39,14 +39,18 @@ def open_in_layers(layers: Sequence[str], path: str, size_max: int = 4 << 20) ->
     loop of symlinks.
     """
     if len(layers) == 1:
-        root = os.open(layers[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = _open_layer(layers[0])
         try:
             return open_in_root(root, path, size_max)
         finally:
             os.close(root)
-    walk = _Walk(layers)
+    walk = _Walk()
     try:
-        return _reopen(walk.find(path), path, size_max)
+        return _reopen(walk.find(layers, path), path, size_max)
+    except FileNotFoundError:
+        raise
+    except OSError as e:
+        raise _cannot(path, e.errno or 0) from None
     finally:
         walk.close()
 
@@ -61,7 +65,7 @@ def open_in_root(root: int, path: str, size_max: int = 4 << 20) -> int:
                 continue
             if e.errno in _GONE:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
-            raise ImageError(f"{path} in the image can't be opened: {os.strerror(e.errno)}") from None
+            raise _cannot(path, e.errno) from None
         try:
             return _reopen(fd, path, size_max)
         finally:
@@ -70,20 +74,35 @@ def open_in_root(root: int, path: str, size_max: int = 4 << 20) -> int:
 
 
 def read_in_layers(layers: Sequence[str], path: str, size_max: int = 4 << 20) -> bytes:
-    """The content of open_in_layers; b"" if the file is missing."""
+    """The content of open_in_layers; b"" if the file is missing.
+
+    Read up to the length that it had when opened: files of procfs, whose reading may wait for ever, have none.
+    """
     try:
         fd = open_in_layers(layers, path, size_max)
     except FileNotFoundError:
         return b""
     try:
+        size = os.fstat(fd).st_size
         data = b""
-        while len(data) <= size_max and (more := os.read(fd, size_max + 1 - len(data))):
+        while len(data) < size and (more := os.read(fd, size - len(data))):
             data += more
+    except OSError as e:
+        raise _cannot(path, e.errno or 0) from None
     finally:
         os.close(fd)
-    if len(data) > size_max:
-        raise ImageError(f"{path} in the image is longer than {size_max} bytes")
     return data
+
+
+def _open_layer(layer: str) -> int:
+    try:
+        return os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        raise ImageError(f"{layer} can't be opened: {os.strerror(e.errno or 0)}") from None
+
+
+def _cannot(path: str, number: int) -> ImageError:
+    return ImageError(f"{path} in the image can't be opened: {os.strerror(number)}")
 
 
 def _reopen(fd: int, path: str, size_max: int) -> int:
@@ -95,16 +114,18 @@ def _reopen(fd: int, path: str, size_max: int) -> int:
         raise ImageError(f"{path} in the image is not a regular file")
     if info.st_size > size_max:
         raise ImageError(f"{path} in the image is {info.st_size} bytes long; {size_max} are allowed")
-    return os.open(f"/proc/self/fd/{fd}", _READ)
+    try:
+        return os.open(f"/proc/self/fd/{fd}", _READ)
+    except OSError as e:
+        raise _cannot(path, e.errno or 0) from None
 
 
 class _Walk:
     """One lookup. A merged directory is a list of descriptors, topmost first; all are kept until close()."""
 
-    __slots__ = ("_fds", "_layers")
+    __slots__ = ("_fds",)
 
-    def __init__(self, layers: Sequence[str]) -> None:
-        self._layers = layers
+    def __init__(self) -> None:
         self._fds: list[int] = []
 
     def close(self) -> None:
@@ -115,10 +136,9 @@ class _Walk:
         self._fds.append(fd)
         return fd
 
-    def find(self, path: str) -> int:
-        """An O_PATH descriptor of what path leads to, symlinks followed to the end."""
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        root = [self._keep(os.open(layer, flags)) for layer in self._layers]
+    def find(self, layers: Sequence[str], path: str) -> int:
+        """An O_PATH descriptor of what path leads to in the union of layers, symlinks followed to the end."""
+        root = [self._keep(_open_layer(layer)) for layer in layers]
         stack = [root]  # the merged directories from the root down to where we are
         todo = _components(path)
         links = 0

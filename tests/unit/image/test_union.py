@@ -87,6 +87,24 @@ def test_missing_is_empty_or_an_error(layers):
             open_in_layers(layers, path)
 
 
+@pytest.mark.timeout(20)
+def test_files_of_procfs_are_empty():
+    """A container may link its passwd to /proc/kmsg, whose reader waits: `exec -u` looks below /proc/PID/root."""
+    assert read_in_layers(["/"], "/proc/kmsg") == b""
+    assert read_in_layers(["/"], "/proc/self/environ") == b""
+
+
+def test_layer_that_is_gone_is_no_missing_file(layers):
+    with pytest.raises(ImageError, match="/nonexistent can't be opened"):
+        read_in_layers([*layers[1:], "/nonexistent"], "/etc/passwd")
+
+
+def test_names_too_long_are_an_error(layers):
+    os.symlink("x" * 300, os.path.join(layers[-1], "l"))
+    with pytest.raises(ImageError, match="File name too long"):
+        read_in_layers(layers, "/l")
+
+
 def test_leaves_no_descriptor_open(layers):
     put(layers[-1], "etc/passwd")
     os.symlink("etc", os.path.join(layers[-1], "l"))
