@@ -29,7 +29,7 @@ class Bundle:
         for package in (False, True):
             file = f"{name.replace('.', '/')}{'/__init__' if package else ''}.py"
             if file in self._modules:
-                spec = sys.__spec__.__class__(name, self, origin=f"{self._above}/{file}")  # type: ignore[attr-defined]  # ModuleSpec, without importlib
+                spec = sys.__spec__.__class__(name, self, origin=f"{self._above}/{file}")  # type: ignore[arg-type]  # ModuleSpec, without importlib
                 if package:
                     spec.submodule_search_locations = [f"{self._above}/{name.replace('.', '/')}"]
                 return spec
@@ -42,7 +42,7 @@ class Bundle:
         """Runs the module's code."""
         origin = module.__spec__.origin  # type: ignore[union-attr]  # find_spec set it
         module.__file__ = origin
-        exec(marshal.loads(self._modules[origin[len(self._above) + 1:]]), module.__dict__)  # type: ignore[index]
+        exec(marshal.loads(self._modules[origin[len(self._above) + 1 :]]), module.__dict__)  # type: ignore[index]
 
 
 def use(folder: str) -> None:
@@ -54,7 +54,7 @@ def use(folder: str) -> None:
         return
     tag = _tag()
     if content.startswith(tag):
-        sys.meta_path.insert(0, Bundle(marshal.loads(content[len(tag):]), folder))  # type: ignore[arg-type]  # a finder by its methods
+        sys.meta_path.insert(0, Bundle(marshal.loads(content[len(tag) :]), folder))
 
 
 def write(folder: str) -> None:
@@ -66,10 +66,12 @@ def write(folder: str) -> None:
     for where, _, files in os.walk(folder):
         for path in (os.path.join(where, f) for f in files if f.endswith(".py")):
             with open(path, "rb") as f:
-                modules[os.path.relpath(path, above)] = marshal.dumps(compile(f.read(), path, "exec", dont_inherit=True, optimize=2))
+                modules[os.path.relpath(path, above)] = marshal.dumps(
+                    compile(f.read(), path, "exec", dont_inherit=True, optimize=2)
+                )
     temporary = f"{folder}/{NAME}.{os.getpid()}"
-    with open(temporary, "wb") as f:
-        f.write(_tag() + marshal.dumps(modules))
+    with open(temporary, "wb") as out:
+        out.write(_tag() + marshal.dumps(modules))
     os.rename(temporary, f"{folder}/{NAME}")
 
 

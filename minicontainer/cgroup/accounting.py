@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Numbers = dict[str, float]
     Parser = Callable[[bytes, Numbers], None]
 
+# Files that change only when somebody sets a limit.
+LIMITS = frozenset(("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max", "memory.limit_in_bytes", "memory.max", "pids.max"))
 READ_BYTES = 16384  # more than any of these files has, but io.stat of a machine with some 100 disks
 _UNLIMITED_BYTES = 1 << 62  # what memory.limit_in_bytes shows without a limit is just below 1 << 63
 

@@ -45,7 +45,9 @@ def at_least(args: Sequence[str], count: int, verb: str) -> None:
     """docker's words for missing arguments."""
     if len(args) < count:
         plural = "" if count == 1 else "s"
-        raise UsageError(f'"minicontainer {verb}" requires at least {count} argument{plural}.', f"See 'minicontainer {verb} --help'.")
+        raise UsageError(
+            f'"minicontainer {verb}" requires at least {count} argument{plural}.', f"See 'minicontainer {verb} --help'."
+        )
 
 
 def for_each(names: Sequence[str], act: Callable[[str], object]) -> int:
@@ -78,7 +80,12 @@ def age(seconds: float) -> str:
         return f"{minutes} minutes"
     if hours == 1:
         return "About an hour"
-    for limit, unit, size in ((48, "hours", 1), (24 * 14, "days", 24), (24 * 60, "weeks", 24 * 7), (24 * 365 * 2, "months", 24 * 30)):
+    for limit, unit, size in (
+        (48, "hours", 1),
+        (24 * 14, "days", 24),
+        (24 * 60, "weeks", 24 * 7),
+        (24 * 365 * 2, "months", 24 * 30),
+    ):
         if hours < limit:
             return f"{hours // size} {unit}"
     return f"{hours // 24 // 365} years"

@@ -9,10 +9,10 @@ from minicontainer.engine.config import Config
 from minicontainer.engine.options import RunOptions
 from minicontainer.kernel.flags import CLONE, names
 from minicontainer.runtime.launch import Launch
-from minicontainer.runtime.plan import UNKNOWN_PID, Plan
+from minicontainer.runtime.plan import Plan
 from minicontainer.stub import describe
 from minicontainer.stub import program as prog
-from minicontainer.stub.ops import Op
+from minicontainer.stub.ops import UNKNOWN_PID, Op
 
 _HEADINGS = {
     "host": "on the host, before there is a process",
@@ -43,14 +43,24 @@ def _step(where: str, op: Op, result: prog.Result | None = None) -> Step:
 def _clone(plan: Plan, result: prog.Result | None = None) -> Step:
     flags = names(plan.flags | CLONE["CLONE_PIDFD"] | CLONE["CLONE_VM"] | CLONE["CLONE_VFORK"], CLONE)
     into = f", cgroup={plan.unified_dir}" if plan.unified_dir else ""
-    return Step("clone", "clone3", f"clone3({{flags={flags}, exit_signal=SIGCHLD{into}}})", [flags, "SIGCHLD", plan.unified_dir],
-                "a new process in new namespaces, already in its cgroup where the kernel can do that; it executes the stub", result)
+    return Step(
+        "clone",
+        "clone3",
+        f"clone3({{flags={flags}, exit_signal=SIGCHLD{into}}})",
+        [flags, "SIGCHLD", plan.unified_dir],
+        "a new process in new namespaces, already in its cgroup where the kernel can do that; it executes the stub",
+        result,
+    )
 
 
 def steps_of(plan: Plan) -> list[Step]:
     """The plan before it is run, in the order of its lists; the pid is not known yet."""
-    return [*(_step("host", op) for op in plan.before), _clone(plan), *(_step("host after", op) for op in plan.after(UNKNOWN_PID)),
-            *(_step("container", op) for op in plan.container)]
+    return [
+        *(_step("host", op) for op in plan.before),
+        _clone(plan),
+        *(_step("host after", op) for op in plan.after(UNKNOWN_PID)),
+        *(_step("container", op) for op in plan.container),
+    ]
 
 
 def results_of(launch: Launch) -> list[Step]:
@@ -99,10 +109,18 @@ def print_plan(steps: list[Step], form: str) -> None:
 
 def _json(step: Step) -> str:
     r = step.result
-    return json.dumps({
-        "where": step.where, "call": step.name, "args": step.args, "why": step.why,
-        "result": None if r is None else {"state": prog.STATES[r.state], "value": r.value, "errno": describe.ERRNO.get(r.errno) if r.errno else None},
-        "microseconds": None if r is None else r.duration_ns / 1000})
+    return json.dumps(
+        {
+            "where": step.where,
+            "call": step.name,
+            "args": step.args,
+            "why": step.why,
+            "result": None
+            if r is None
+            else {"state": prog.STATES[r.state], "value": r.value, "errno": describe.ERRNO.get(r.errno) if r.errno else None},
+            "microseconds": None if r is None else r.duration_ns / 1000,
+        }
+    )
 
 
 class Explain:
@@ -140,8 +158,6 @@ def dry_run(config: Config, options: RunOptions) -> int:
 
     container: Container = describe_only(config, options)
     print_plan(steps_of(prepare(container, dry_run=True).plan), options.explain or "text")
-    if not options.explain == "json":
+    if options.explain != "json":
         print("Nothing was done: this is what `run` without --dry-run would do.", file=sys.stderr)
     return 0
-
-

@@ -22,16 +22,22 @@ IMPORT_FLAGS = (
     Flag("quiet", "q", "bool", "Show no progress"),
 )
 IMAGES_FLAGS = (
-    Flag("all", "a", "bool", "Show all images (there are no intermediate ones)"), Flag("no-trunc", kind="bool", help="Don't truncate output"),
-    Flag("quiet", "q", "bool", "Only show image IDs"), Flag("format", help="Format output using a template, or json"),
+    Flag("all", "a", "bool", "Show all images (there are no intermediate ones)"),
+    Flag("no-trunc", kind="bool", help="Don't truncate output"),
+    Flag("quiet", "q", "bool", "Only show image IDs"),
+    Flag("format", help="Format output using a template, or json"),
 )
 
 
 def import_(config: Config, argv: list[str]) -> int:
     """import [OPTIONS] FILE|- [REPOSITORY[:TAG]]"""
     values, args = parse(IMPORT_FLAGS, argv, command="minicontainer import")
-    if helped(values, "minicontainer import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
-              "Import a root file system tarball (plain, gzip, xz or zstd) as an image", IMPORT_FLAGS):
+    if helped(
+        values,
+        "minicontainer import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+        "Import a root file system tarball (plain, gzip, xz or zstd) as an image",
+        IMPORT_FLAGS,
+    ):
         return 0
     at_least(args, 1, "import")
     if len(args) > 2:
@@ -46,8 +52,14 @@ def import_(config: Config, argv: list[str]) -> int:
 
         progress = Progress("Importing")
     try:
-        ident = import_rootfs(Store(config.root), source, args[1] if len(args) > 1 else "", changes=values["change"],
-                              message=values["message"], progress=progress)
+        ident = import_rootfs(
+            Store(config.root),
+            source,
+            args[1] if len(args) > 1 else "",
+            changes=values["change"],
+            message=values["message"],
+            progress=progress,
+        )
     finally:
         if progress:
             progress.close()
@@ -64,10 +76,17 @@ def images_(config: Config, argv: list[str]) -> int:
     for image in Store(config.root).list():
         if args and args[0] not in (image.repository, f"{image.repository}:{image.tag}"):
             continue
-        rows.append({
-            "Repository": image.repository, "Tag": image.tag, "ID": image.id if values["no-trunc"] else image.id.removeprefix("sha256:")[:12],
-            "CreatedSince": age(time() - datetime.fromisoformat(image.created).timestamp()) + " ago" if image.created else "N/A", "Size": size(image.size),
-        })
+        rows.append(
+            {
+                "Repository": image.repository,
+                "Tag": image.tag,
+                "ID": image.id if values["no-trunc"] else image.id.removeprefix("sha256:")[:12],
+                "CreatedSince": age(time() - datetime.fromisoformat(image.created).timestamp()) + " ago"
+                if image.created
+                else "N/A",
+                "Size": size(image.size),
+            }
+        )
     if values["quiet"]:
         print("".join(f"{i}\n" for i in dict.fromkeys(r["ID"] for r in rows)), end="")
     elif values["format"] == "json":
@@ -133,10 +152,10 @@ def image_(config: Config, argv: list[str]) -> int:
 
 def _inspect(config: Config, argv: list[str]) -> int:
     values, names = parse(INSPECT_FLAGS, argv, command="minicontainer image inspect")
-    if helped(values, "minicontainer image inspect [OPTIONS] IMAGE [IMAGE...]", "Display detailed information on images", INSPECT_FLAGS):
+    if helped(
+        values, "minicontainer image inspect [OPTIONS] IMAGE [IMAGE...]", "Display detailed information on images", INSPECT_FLAGS
+    ):
         return 0
     at_least(names, 1, "image inspect")
     show([Store(config.root).inspect(n) for n in names], values["format"])
     return 0
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from minicontainer.cli.common import at_least, for_each, helped, launcher, root_needed
 from minicontainer.cli.flags import Flag, Values, parse
 from minicontainer.engine import actions
@@ -27,7 +26,10 @@ def _parse(flags: tuple[Flag, ...], argv: list[str], verb: str, summary: str, mi
 
 def start_(config: Config, argv: list[str]) -> int:
     """start [OPTIONS] CONTAINER [CONTAINER...]"""
-    flags = (Flag("attach", "a", "bool", "Attach STDOUT/STDERR and forward signals"), Flag("interactive", "i", "bool", "Attach container's STDIN"))
+    flags = (
+        Flag("attach", "a", "bool", "Attach STDOUT/STDERR and forward signals"),
+        Flag("interactive", "i", "bool", "Attach container's STDIN"),
+    )
     parsed = _parse(flags, argv, "start", "Start one or more stopped containers")
     if not parsed:
         return 0
@@ -37,7 +39,10 @@ def start_(config: Config, argv: list[str]) -> int:
             raise UsageError("you cannot start and attach multiple containers at once")
         container = find(config, names[0])
         if container.live():
-            raise Conflict(f"container {container.name} is running already, and `attach` is not there yet", "see it with `minicontainer logs -f`")
+            raise Conflict(
+                f"container {container.name} is running already, and `attach` is not there yet",
+                "see it with `minicontainer logs -f`",
+            )
         from minicontainer.engine.run import run_here
 
         return run_here(container, _begin(container), stdio=(0 if values["interactive"] else -1, 1, 2))
@@ -100,9 +105,11 @@ def wait_(config: Config, argv: list[str]) -> int:
 
 def rm_(config: Config, argv: list[str]) -> int:
     """rm [OPTIONS] CONTAINER [CONTAINER...]"""
-    flags = (Flag("force", "f", "bool", "Force the removal of a running container (uses SIGKILL)"),
-             Flag("volumes", "v", "bool", "Remove anonymous volumes associated with the container (they always are)"),
-             Flag("all", kind="bool", help="All containers that do not run"))
+    flags = (
+        Flag("force", "f", "bool", "Force the removal of a running container (uses SIGKILL)"),
+        Flag("volumes", "v", "bool", "Remove anonymous volumes associated with the container (they always are)"),
+        Flag("all", kind="bool", help="All containers that do not run"),
+    )
     parsed = _parse(flags, argv, "rm", "Remove one or more containers", minimum=0)
     if not parsed:
         return 0

@@ -83,8 +83,10 @@ def dispatch(argv: list[str]) -> int:
         from difflib import get_close_matches
 
         close = get_close_matches(verb, list(VERBS), 1, 0.6)
-        raise UsageError(f"'{verb}' is not a minicontainer command.",
-                         (f"Did you mean '{close[0]}'? " if close else "") + "See 'minicontainer --help'")
+        raise UsageError(
+            f"'{verb}' is not a minicontainer command.",
+            (f"Did you mean '{close[0]}'? " if close else "") + "See 'minicontainer --help'",
+        )
     if found[0] in _STAY:
         gc.enable()
     if verb in _MIGRATE:
@@ -124,11 +126,14 @@ def main(argv: list[str] | None = None) -> None:
 
         print(f"minicontainer: {explain_os_error(e)}", file=sys.stderr)
         code = 125
-    except Exception as e:  # noqa: BLE001  (the last resort: a traceback helps nobody who runs a container)
+    except Exception as e:
         if os.environ.get("MINICONTAINER_DEBUG"):
             raise
-        print(f"minicontainer: internal error: {type(e).__name__}: {e}\nThis is a bug: run it again with MINICONTAINER_DEBUG=1 and report what it prints.",
-              file=sys.stderr)
+        print(
+            f"minicontainer: internal error: {type(e).__name__}: {e}\n"
+            "This is a bug: run it again with MINICONTAINER_DEBUG=1 and report what it prints.",
+            file=sys.stderr,
+        )
         code = 125
     sys.stderr.flush()
     os._exit(code)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
-from minicontainer import __version__
+from minicontainer import __version__, fastjson
 from minicontainer.cli.flags import Flag, parse
 from minicontainer.engine.values import signal_number
 from minicontainer.errors import MinicontainerError, UsageError
@@ -24,8 +23,12 @@ GLOBAL_FLAGS = (
 _BUNDLE = Flag("bundle", "b", help="path to the root of the bundle directory", default=".")
 _CONSOLE = Flag("console-socket", help="path to an AF_UNIX socket which will receive the master end of the pseudoterminal")
 _PID_FILE = Flag("pid-file", help="file to write the process id to")
-_NO_OP = (Flag("no-pivot", kind="bool", help="refused"), Flag("no-new-keyring", kind="bool", help="accepted"),
-          Flag("preserve-fds", kind="int", help="refused unless 0"), Flag("no-subreaper", kind="bool", help="accepted"))
+_NO_OP = (
+    Flag("no-pivot", kind="bool", help="refused"),
+    Flag("no-new-keyring", kind="bool", help="accepted"),
+    Flag("preserve-fds", kind="int", help="refused unless 0"),
+    Flag("no-subreaper", kind="bool", help="accepted"),
+)
 
 
 def _args(flags: tuple[Flag, ...], argv: list[str], verb: str, count: int) -> tuple[dict, list[str]]:
@@ -69,10 +72,18 @@ def start_(root: str, argv: list[str]) -> int:
 
 def run_(root: str, argv: list[str]) -> int:
     """create and run a container"""
-    flags = (_BUNDLE, _CONSOLE, _PID_FILE, *_NO_OP, Flag("detach", "d", "bool", "detach from the container's process"),
-             Flag("keep", kind="bool", help="do not delete the container after it exits"))
+    flags = (
+        _BUNDLE,
+        _CONSOLE,
+        _PID_FILE,
+        *_NO_OP,
+        Flag("detach", "d", "bool", "detach from the container's process"),
+        Flag("keep", kind="bool", help="do not delete the container after it exits"),
+    )
     values, (ident, *_) = _args(flags, argv, "run", 1)
-    container = lifecycle.create(root, ident, values["bundle"], pid_file=values["pid-file"], console_socket=_connect(values["console-socket"]))
+    container = lifecycle.create(
+        root, ident, values["bundle"], pid_file=values["pid-file"], console_socket=_connect(values["console-socket"])
+    )
     try:
         lifecycle.start(container)
         if values["detach"]:
@@ -97,7 +108,7 @@ def _wait(pid: int) -> int:
 
 def state_(root: str, argv: list[str]) -> int:
     """output the state of a container"""
-    print(json.dumps(lifecycle.load(root, _args((), argv, "state", 1)[1][0]).describe(), indent=2))
+    print(fastjson.dumps(lifecycle.load(root, _args((), argv, "state", 1)[1][0]).describe(), indent="  "))
     return 0
 
 
@@ -114,7 +125,9 @@ def kill_(root: str, argv: list[str]) -> int:
 
 def delete_(root: str, argv: list[str]) -> int:
     """delete any resources held by the container"""
-    values, (ident, *_) = _args((Flag("force", "f", "bool", "forcibly delete the container if it is still running"),), argv, "delete", 1)
+    values, (ident, *_) = _args(
+        (Flag("force", "f", "bool", "forcibly delete the container if it is still running"),), argv, "delete", 1
+    )
     if values["force"] and not os.path.isdir(f"{root}/{lifecycle.check_id(ident)}"):
         return 0
     lifecycle.delete(lifecycle.load(root, ident), force=values["force"])
@@ -123,17 +136,26 @@ def delete_(root: str, argv: list[str]) -> int:
 
 def list_(root: str, argv: list[str]) -> int:
     """list containers started by this runtime with the given root"""
-    values, _ = _args((Flag("format", "f", help="table or json", default="table"), Flag("quiet", "q", "bool", "only ids")), argv, "list", 0)
+    values, _ = _args(
+        (Flag("format", "f", help="table or json", default="table"), Flag("quiet", "q", "bool", "only ids")), argv, "list", 0
+    )
     found = [c.describe() for c in lifecycle.every(root)]
     if values["quiet"]:
         print("".join(f"{c['id']}\n" for c in found), end="")
     elif values["format"] == "json":
-        print(json.dumps(found))
+        print(fastjson.dumps(found))
     else:
         from minicontainer.cli.common import table
 
-        print(table([["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
-                     *([c["id"], str(c["pid"]), c["status"], c["bundle"], c["created"], c["owner"]] for c in found)]), end="")
+        print(
+            table(
+                [
+                    ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"],
+                    *([c["id"], str(c["pid"]), c["status"], c["bundle"], c["created"], c["owner"]] for c in found),
+                ]
+            ),
+            end="",
+        )
     return 0
 
 
@@ -158,13 +180,20 @@ def _freeze(root: str, argv: list[str], verb: str, needed: str) -> int:
 
 def exec_(root: str, argv: list[str]) -> int:
     """execute new process inside the container"""
-    flags = (_CONSOLE, _PID_FILE, Flag("process", "p", help="path to the process.json"), Flag("detach", "d", "bool", "detach"),
-             Flag("tty", "t", "bool", "allocate a pseudo-TTY"), Flag("cwd", help="working directory"), Flag("env", "e", "list", "environment"))
+    flags = (
+        _CONSOLE,
+        _PID_FILE,
+        Flag("process", "p", help="path to the process.json"),
+        Flag("detach", "d", "bool", "detach"),
+        Flag("tty", "t", "bool", "allocate a pseudo-TTY"),
+        Flag("cwd", help="working directory"),
+        Flag("env", "e", "list", "environment"),
+    )
     values, args = _args(flags, argv, "exec", 2 if not any("process" in a or a == "-p" for a in argv) else 1)
     container = lifecycle.load(root, args[0])
     if values["process"]:
         with open(values["process"], "rb") as f:
-            process = json.load(f)
+            process = fastjson.loads(f.read())
     else:
         process = dict(lifecycle.load_spec(container.state["bundle"])["process"])
         process.update(args=args[1:], terminal=values["tty"], env=[*process.get("env", ()), *values["env"]])
@@ -176,8 +205,18 @@ def exec_(root: str, argv: list[str]) -> int:
     return 0 if values["detach"] else _wait(launch.pid)
 
 
-VERBS = {"create": create_, "start": start_, "run": run_, "state": state_, "kill": kill_, "delete": delete_, "list": list_, "pause": pause_,
-         "resume": resume_, "exec": exec_}
+VERBS = {
+    "create": create_,
+    "start": start_,
+    "run": run_,
+    "state": state_,
+    "kill": kill_,
+    "delete": delete_,
+    "list": list_,
+    "pause": pause_,
+    "resume": resume_,
+    "exec": exec_,
+}
 
 
 def main() -> None:
@@ -185,7 +224,9 @@ def main() -> None:
     values: dict = {}
     verb = ""
     try:
-        values, rest = parse(GLOBAL_FLAGS, [_double(a, GLOBAL_FLAGS) for a in sys.argv[1:]], interspersed=False, command="minicontainer-oci")
+        values, rest = parse(
+            GLOBAL_FLAGS, [_double(a, GLOBAL_FLAGS) for a in sys.argv[1:]], interspersed=False, command="minicontainer-oci"
+        )
         if values["version"]:
             print(f"minicontainer-oci version {__version__}\ncommit: v{__version__}\nspec: 1.2.0")
             code = 0
@@ -216,7 +257,11 @@ def _log(values: dict, message: str) -> None:
     from datetime import UTC, datetime
 
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    line = json.dumps({"level": "error", "msg": message, "time": now}) if values.get("log-format") == "json" else f'time="{now}" level=error msg={json.dumps(message)}'
+    line = (
+        fastjson.dumps({"level": "error", "msg": message, "time": now})
+        if values.get("log-format") == "json"
+        else f'time="{now}" level=error msg={fastjson.dumps(message)}'
+    )
     if values.get("log"):
         with open(values["log"], "a") as f:
             f.write(line + "\n")

@@ -80,7 +80,9 @@ def create_(config: Config, argv: list[str]) -> int:
 def exec_(config: Config, argv: list[str]) -> int:
     """exec [OPTIONS] CONTAINER COMMAND [ARG...]"""
     values, args = parse(EXEC_FLAGS, argv, interspersed=False, command="minicontainer exec")
-    if helped(values, "minicontainer exec [OPTIONS] CONTAINER COMMAND [ARG...]", "Execute a command in a running container", EXEC_FLAGS):
+    if helped(
+        values, "minicontainer exec [OPTIONS] CONTAINER COMMAND [ARG...]", "Execute a command in a running container", EXEC_FLAGS
+    ):
         return 0
     if len(args) < 2:
         raise UsageError('"minicontainer exec" requires at least 2 arguments.', "See 'minicontainer exec --help'.")
@@ -91,8 +93,16 @@ def exec_(config: Config, argv: list[str]) -> int:
     env = [line for lines in values["env-file"] for line in lines] + list(values["env"])
     if values["tty"] and values["interactive"] and not values["detach"] and not os.isatty(0):
         raise UsageError("the input device is not a TTY", "leave out -t, or run it in a terminal")
-    options = ExecOptions(args[1:], env=tuple(env), user=values["user"], workdir=values["workdir"], tty=values["tty"],
-                          interactive=values["interactive"], detach=values["detach"], privileged=values["privileged"])
+    options = ExecOptions(
+        args[1:],
+        env=tuple(env),
+        user=values["user"],
+        workdir=values["workdir"],
+        tty=values["tty"],
+        interactive=values["interactive"],
+        detach=values["detach"],
+        privileged=values["privileged"],
+    )
     return execute(find(config, args[0]), options)
 
 
@@ -106,5 +116,8 @@ def _options(values: dict, args: list[str]) -> RunOptions:
 def _stdio(options: RunOptions) -> tuple[int, int, int]:
     """Which of the user's streams are relayed: stdin with -i, the outputs unless -a leaves them out."""
     wanted = [a.lower() for a in options.attach]
-    return (0 if options.interactive or "stdin" in wanted else -1,
-            1 if not wanted or "stdout" in wanted else -1, 2 if not wanted or "stderr" in wanted else -1)
+    return (
+        0 if options.interactive or "stdin" in wanted else -1,
+        1 if not wanted or "stdout" in wanted else -1,
+        2 if not wanted or "stderr" in wanted else -1,
+    )

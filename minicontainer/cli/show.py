@@ -50,7 +50,10 @@ def ps_(config: Config, argv: list[str]) -> int:
         print("".join(render(values["format"].removeprefix("table "), r) + "\n" for r in rows), end="")
     else:
         head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
-        print(table([head, *([r[k] for k in ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")] for r in rows)]), end="")
+        print(
+            table([head, *([r[k] for k in ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")] for r in rows)]),
+            end="",
+        )
     return 0
 
 
@@ -60,9 +63,14 @@ def _row(container: Container, *, full: bool) -> dict[str, str]:
     shown = argv if full or len(argv) <= 20 else argv[:19] + "…"
     image = record["options"].get("labels") or {}
     return {
-        "ID": container.ident if full else container.ident[:SHORT], "Image": record["image"], "Command": f'"{shown}"',
-        "RunningFor": age(time() - record["created_ns"] / 1e9) + " ago", "Status": _status(container), "State": container.status(),
-        "Ports": attach_network.ports_text(container), "Names": container.name,
+        "ID": container.ident if full else container.ident[:SHORT],
+        "Image": record["image"],
+        "Command": f'"{shown}"',
+        "RunningFor": age(time() - record["created_ns"] / 1e9) + " ago",
+        "Status": _status(container),
+        "State": container.status(),
+        "Ports": attach_network.ports_text(container),
+        "Names": container.name,
         "Labels": ",".join(f"{k}={v}" for k, v in image.items()),
     }
 
@@ -96,9 +104,11 @@ def _matches(container: Container, key: str, value: str) -> bool:
 
 
 LOGS_FLAGS = (
-    Flag("follow", "f", "bool", "Follow log output"), Flag("since", help="Show logs since timestamp or relative (42m)"),
+    Flag("follow", "f", "bool", "Follow log output"),
+    Flag("since", help="Show logs since timestamp or relative (42m)"),
     Flag("tail", "n", help="Number of lines to show from the end of the logs", default="all"),
-    Flag("timestamps", "t", "bool", "Show timestamps"), Flag("until", help="Show logs before timestamp or relative (42m)"),
+    Flag("timestamps", "t", "bool", "Show timestamps"),
+    Flag("until", help="Show logs before timestamp or relative (42m)"),
 )
 
 
@@ -114,8 +124,14 @@ def logs_(config: Config, argv: list[str]) -> int:
     if container.record["options"].get("log_driver") == "none":
         raise UsageError(f"container {container.name} keeps no logs: it was made with --log-driver none")
     tail = None if values["tail"] == "all" else _count(values["tail"])
-    for entry in logs.read(container.log, follow=values["follow"], tail=tail, since=logs.parse_time(values["since"]),
-                           until=logs.parse_time(values["until"]), alive=lambda: container.exit() is None and container.live() is not None):
+    for entry in logs.read(
+        container.log,
+        follow=values["follow"],
+        tail=tail,
+        since=logs.parse_time(values["since"]),
+        until=logs.parse_time(values["until"]),
+        alive=lambda: container.exit() is None and container.live() is not None,
+    ):
         out = sys.stdout.buffer if entry.stream == "stdout" else sys.stderr.buffer
         out.write((entry.time.encode() + b" " if values["timestamps"] else b"") + entry.log)
         out.flush()
@@ -128,14 +144,21 @@ def _count(text: str) -> int | None:
     return None if int(text) < 0 else int(text)
 
 
-INSPECT_FLAGS = (Flag("format", "f", help="Format output using a template ({{.State.Pid}}), or json"),
-                 Flag("type", help="Only inspect: container or image"))
+INSPECT_FLAGS = (
+    Flag("format", "f", help="Format output using a template ({{.State.Pid}}), or json"),
+    Flag("type", help="Only inspect: container or image"),
+)
 
 
 def inspect_(config: Config, argv: list[str]) -> int:
     """inspect [OPTIONS] NAME|ID [NAME|ID...]"""
     values, names = parse(INSPECT_FLAGS, argv, command="minicontainer inspect")
-    if helped(values, "minicontainer inspect [OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on containers and images", INSPECT_FLAGS):
+    if helped(
+        values,
+        "minicontainer inspect [OPTIONS] NAME|ID [NAME|ID...]",
+        "Return low-level information on containers and images",
+        INSPECT_FLAGS,
+    ):
         return 0
     at_least(names, 1, "inspect")
     if values["type"] not in ("", "container", "image"):

@@ -22,7 +22,12 @@ FLAGS = (
 def stats_(config: Config, argv: list[str]) -> int:
     """stats [OPTIONS] [CONTAINER...]"""
     values, names = parse(FLAGS, argv, command="minicontainer stats")
-    if helped(values, "minicontainer stats [OPTIONS] [CONTAINER...]", "Display a live stream of container resource usage statistics", FLAGS):
+    if helped(
+        values,
+        "minicontainer stats [OPTIONS] [CONTAINER...]",
+        "Display a live stream of container resource usage statistics",
+        FLAGS,
+    ):
         return 0
     while True:
         containers = [find(config, n) for n in names] or every(config)
@@ -47,7 +52,9 @@ def _text(rows: list[dict[str, str]], form: str) -> str:
 
         return "".join(render(form.removeprefix("table "), r) + "\n" for r in rows)
     head = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS"]
-    return table([head, *([r[k] for k in ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")] for r in rows)])
+    return table(
+        [head, *([r[k] for k in ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")] for r in rows)]
+    )
 
 
 def _row(usage: Usage, *, full: bool) -> dict[str, str]:
@@ -57,13 +64,27 @@ def _row(usage: Usage, *, full: bool) -> dict[str, str]:
     ident = usage.container.ident
     io = f"{size(numbers['io_read_bytes'])} / {size(numbers['io_write_bytes'])}" if "io_read_bytes" in numbers else "--"
     return {
-        "Container": ident, "ID": ident if full else ident[:SHORT], "Name": usage.container.name, "CPUPerc": f"{usage.cpu_percent:.2f}%",
-        "MemUsage": f"{binary_size(used)} / {binary_size(limit)}", "MemPerc": f"{100 * used / limit:.2f}%",
-        "NetIO": f"{size(usage.network[0])} / {size(usage.network[1])}" if usage.network else "--", "BlockIO": io,
+        "Container": ident,
+        "ID": ident if full else ident[:SHORT],
+        "Name": usage.container.name,
+        "CPUPerc": f"{usage.cpu_percent:.2f}%",
+        "MemUsage": f"{binary_size(used)} / {binary_size(limit)}",
+        "MemPerc": f"{100 * used / limit:.2f}%",
+        "NetIO": f"{size(usage.network[0])} / {size(usage.network[1])}" if usage.network else "--",
+        "BlockIO": io,
         "PIDs": str(int(numbers.get("pids", 0))),
     }
 
 
 def _still(ident: str, name: str, *, full: bool) -> dict[str, str]:
-    return {"Container": ident, "ID": ident if full else ident[:SHORT], "Name": name, "CPUPerc": "0.00%", "MemUsage": "0B / 0B", "MemPerc": "0.00%",
-            "NetIO": "0B / 0B", "BlockIO": "0B / 0B", "PIDs": "0"}
+    return {
+        "Container": ident,
+        "ID": ident if full else ident[:SHORT],
+        "Name": name,
+        "CPUPerc": "0.00%",
+        "MemUsage": "0B / 0B",
+        "MemPerc": "0.00%",
+        "NetIO": "0B / 0B",
+        "BlockIO": "0B / 0B",
+        "PIDs": "0",
+    }

@@ -31,8 +31,16 @@ def version_(config: Config, argv: list[str]) -> int:
     if helped(values, "minicontainer version [OPTIONS]", "Show the version information", _FORMAT):
         return 0
     kernel = os.uname()
-    _print({"Version": __version__, "Python": ".".join(map(str, sys.version_info[:3])), "Kernel": kernel.release,
-            "Architecture": kernel.machine, "Spec": "1.2.0"}, values["format"])
+    _print(
+        {
+            "Version": __version__,
+            "Python": ".".join(map(str, sys.version_info[:3])),
+            "Kernel": kernel.release,
+            "Architecture": kernel.machine,
+            "Spec": "1.2.0",
+        },
+        values["format"],
+    )
     return 0
 
 
@@ -49,10 +57,22 @@ def info_(config: Config, argv: list[str]) -> int:
     found = hierarchy()
     with open("/proc/filesystems") as f:
         overlay = "overlay" in f.read()
-    _print({"Containers": len(containers), "Running": running, "Stopped": len(containers) - running, "Images": len({i.id for i in Store(config.root).list()}),
-            "Data root": config.root, "State": config.state, "Cgroups": found.mode,
-            "Controllers": " ".join(sorted(found.controllers)), "Overlay": "yes" if overlay else "no: load the module `overlay`",
-            "Kernel": os.uname().release, "CPUs": os.cpu_count() or 0}, values["format"])
+    _print(
+        {
+            "Containers": len(containers),
+            "Running": running,
+            "Stopped": len(containers) - running,
+            "Images": len({i.id for i in Store(config.root).list()}),
+            "Data root": config.root,
+            "State": config.state,
+            "Cgroups": found.mode,
+            "Controllers": " ".join(sorted(found.controllers)),
+            "Overlay": "yes" if overlay else "no: load the module `overlay`",
+            "Kernel": os.uname().release,
+            "CPUs": os.cpu_count() or 0,
+        },
+        values["format"],
+    )
     return 0
 
 

@@ -18,7 +18,9 @@ def render(template: str, value: dict) -> str:
         found: object = value
         for part in path.split(".") if path else ():
             if not isinstance(found, dict) or part not in found:
-                raise UsageError(f'--format: there is no field ".{path}"', "`--format json` or inspect without --format shows the fields")
+                raise UsageError(
+                    f'--format: there is no field ".{path}"', "`--format json` or inspect without --format shows the fields"
+                )
             found = found[part]
         if function == "json":
             return json.dumps(found)
@@ -29,7 +31,10 @@ def render(template: str, value: dict) -> str:
 
     rest = _FIELD.sub("", template)
     if "{{" in rest or "}}" in rest:
-        raise UsageError(f'--format: "{template}" is more than {{{{.Field}}}}, {{{{json .Field}}}}, {{{{len .Field}}}}', "use --format json and jq")
+        raise UsageError(
+            f'--format: "{template}" is more than {{{{.Field}}}}, {{{{json .Field}}}}, {{{{len .Field}}}}',
+            "use --format json and jq",
+        )
     return _FIELD.sub(put, template.replace("\\t", "\t").replace("\\n", "\n"))
 
 

@@ -84,8 +84,10 @@ def remove(container: Container, *, force: bool = False) -> None:
     """Removes a container and what it wrote. Conflict if it runs and is not forced."""
     if container.live():
         if not force:
-            raise Conflict(f"You cannot remove a running container {container.ident}.",
-                           "stop it first (`minicontainer stop`), or remove it with --force")
+            raise Conflict(
+                f"You cannot remove a running container {container.ident}.",
+                "stop it first (`minicontainer stop`), or remove it with --force",
+            )
         stop(container, seconds=0, sig="KILL")
     settle(container)
     if not os.path.exists(container.dir):
@@ -140,5 +142,3 @@ def _thaw(container: Container) -> None:
     cgroup = cgroup_of(container.cgroup_path)
     if cgroup.exists() and cgroup.frozen():
         cgroup.thaw()
-
-

@@ -55,14 +55,18 @@ class Config:
             if section in ("root", "state"):
                 top[section] = str(table)
                 continue
-            for key, value in (table.items() if isinstance(table, dict) else ()):
+            for key, value in table.items() if isinstance(table, dict) else ():
                 name = f"{section}.{key}"
                 if name not in SETTINGS or type(value) is not type(SETTINGS[name][0]):
-                    raise UsageError(f"configuration file {path}: [{section}] {key} = {value!r} is not a setting",
-                                     f"settings are {', '.join(SETTINGS)}")
+                    raise UsageError(
+                        f"configuration file {path}: [{section}] {key} = {value!r} is not a setting",
+                        f"settings are {', '.join(SETTINGS)}",
+                    )
                 self.settings[name] = value
             if not isinstance(table, dict):
-                raise UsageError(f"configuration file {path}: {section} is not a setting", f"settings are root, state, {', '.join(SETTINGS)}")
+                raise UsageError(
+                    f"configuration file {path}: {section} is not a setting", f"settings are root, state, {', '.join(SETTINGS)}"
+                )
         return top
 
     def flags(self) -> list[str]:

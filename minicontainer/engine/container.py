@@ -177,14 +177,16 @@ class Container:
         """created, running, paused, exited, or starting."""
         state = self.live()
         if state:
-            return "paused" if state.get("paused") else "running"
+            from minicontainer.runtime.cgroups import cgroup_of
+
+            return "paused" if cgroup_of(state["cgroup"]).frozen() else "running"
         return "exited" if self.exit() else "created"
 
 
 def is_alive(state: dict) -> bool:
     """Whether the process of a state.json lives: same pid, same start time, and not a zombie."""
-    pid = state.get("pid")
-    return bool(pid) and start_time(pid) == state.get("pid_start")
+    pid = state.get("pid", 0)
+    return pid > 0 and start_time(pid) == state.get("pid_start")
 
 
 def all_ids(config: Config) -> list[str]:
@@ -232,11 +234,13 @@ def reserve_name(config: Config, name: str, ident: str) -> None:
     path = f"{config.root}/names/{name}"
     try:
         os.symlink(ident, path)
-        return
+        return None
     except FileNotFoundError:
         os.makedirs(f"{config.root}/names", 0o700, exist_ok=True)
         return reserve_name(config, name, ident)
     except FileExistsError:
         owner = os.readlink(path)
-    raise Conflict(f'The container name "/{name}" is already in use by container "{owner}".',
-                   f"remove it (`minicontainer rm {name}`) or choose another name")
+    raise Conflict(
+        f'The container name "/{name}" is already in use by container "{owner}".',
+        f"remove it (`minicontainer rm {name}`) or choose another name",
+    )

@@ -88,8 +88,14 @@ def _take_name(config: Config, options: RunOptions, life: Life) -> str:
 
 def _record(container: Container, name: str, options: RunOptions, root: Root, argv: list[str]) -> dict:
     return {
-        "id": container.ident, "name": name, "created_ns": time_ns(), "image": root.image_name, "image_id": root.image_id,
-        "options": options.to_dict(), "image_config": root.config, "rootfs": root.directory,
+        "id": container.ident,
+        "name": name,
+        "created_ns": time_ns(),
+        "image": root.image_name,
+        "image_id": root.image_id,
+        "options": options.to_dict(),
+        "image_config": root.config,
+        "rootfs": root.directory,
         "layers": [os.path.relpath(p, container.config.root) if not root.directory else p for p in root.layers],
         "argv": argv,
     }

@@ -31,8 +31,8 @@ def finish(container: Container, life: Life) -> dict:
     ended = container.exit() or {"exit_code": KILLED, "signal": 9, "finished_ns": time_ns(), "oom": 0}
     if state.get("remove") or not container.record:
         remove_files(container)
-    elif state.get("pid") and not container.exit():
-        box.write_json(f"{container.dir}/exit.json", ended)
+    elif state.get("pid"):
+        box.write_json(f"{container.dir}/exit.json", {**ended, "started_ns": state.get("started_ns")})
     life.end()
     return ended
 

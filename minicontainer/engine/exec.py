@@ -22,8 +22,18 @@ class ExecOptions:
 
     __slots__ = ("args", "detach", "env", "interactive", "privileged", "tty", "user", "workdir")
 
-    def __init__(self, args: list[str], *, env: tuple[str, ...] = (), user: str = "", workdir: str = "", tty: bool = False,
-                 interactive: bool = False, detach: bool = False, privileged: bool = False) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        *,
+        env: tuple[str, ...] = (),
+        user: str = "",
+        workdir: str = "",
+        tty: bool = False,
+        interactive: bool = False,
+        detach: bool = False,
+        privileged: bool = False,
+    ) -> None:
         self.args = args
         self.env = env
         self.user = user
@@ -56,8 +66,16 @@ def execute(container: Container, options: ExecOptions, *, stdio: tuple[int, int
 
         seccomp_flags = flags_for(profile)
         seccomp = filter_for(profile, spec["process"]["capabilities"]["bounding"], f"{container.config.root}/seccomp")
-    plan = make_exec_plan(spec, ident=container.ident, pid=pid, pidfd=pidfd, cgroup=cgroup, seccomp=seccomp, seccomp_flags=seccomp_flags,
-                          die_with_parent=not options.detach)
+    plan = make_exec_plan(
+        spec,
+        ident=container.ident,
+        pid=pid,
+        pidfd=pidfd,
+        cgroup=cgroup,
+        seccomp=seccomp,
+        seccomp_flags=seccomp_flags,
+        die_with_parent=not options.detach,
+    )
     streams = Streams(interactive=options.interactive, tty=options.tty)
     if options.detach:
         streams.inside[1] = streams.inside[2] = streams.inside[0]
@@ -77,13 +95,24 @@ def execute(container: Container, options: ExecOptions, *, stdio: tuple[int, int
 
 
 def _relay(launch: Launch, streams: Streams, options: ExecOptions, terminal: Terminal | None, stdio: tuple[int, int, int]) -> int:
-    settings: dict[str, str | int] = {"pid": launch.pid, "pidfd": launch.pidfd, "out": streams.out, "err": streams.err,
-                                      "in": streams.stdin, "tty": launch.console}
+    settings: dict[str, str | int] = {
+        "pid": launch.pid,
+        "pidfd": launch.pidfd,
+        "out": streams.out,
+        "err": streams.err,
+        "in": streams.stdin,
+        "tty": launch.console,
+    }
     if terminal:
         terminal.raw()
     try:
-        status = run_monitor(settings, user_in=stdio[0] if options.interactive else -1, user_out=stdio[1], user_err=stdio[2],
-                             forward=options.tty or options.interactive)
+        status = run_monitor(
+            settings,
+            user_in=stdio[0] if options.interactive else -1,
+            user_out=stdio[1],
+            user_err=stdio[2],
+            forward=options.tty or options.interactive,
+        )
     finally:
         if terminal:
             terminal.restore()

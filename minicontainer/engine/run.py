@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from minicontainer.runtime.plan import Plan
 
 
-def run_here(container: Container, life: Life, *, stdio: tuple[int, int, int],
-             before: Callable[[Plan], None] | None = None, after: Callable[[Launch], None] | None = None) -> int:
+def run_here(
+    container: Container,
+    life: Life,
+    *,
+    stdio: tuple[int, int, int],
+    before: Callable[[Plan], None] | None = None,
+    after: Callable[[Launch], None] | None = None,
+) -> int:
     """Starts a container, stands by until it ends, cleans up. docker's exit code.
 
     stdio: descriptors of the user's 0, 1, 2 (-1: not wanted).
@@ -33,8 +39,7 @@ def run_here(container: Container, life: Life, *, stdio: tuple[int, int, int],
     if terminal:
         terminal.raw()
     try:
-        status = watch.watch(started, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
-                             sig_proxy=options.get("sig_proxy", True))
+        status = watch.watch(started, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2], sig_proxy=options.get("sig_proxy", True))
     finally:
         if terminal:
             terminal.restore()

@@ -107,9 +107,19 @@ def prepare(container: Container, *, console_size: tuple[int, int] | None = None
         _make_volumes(container, points, layers)
         attach_network.write_files(container, options, endpoint, joined)
     inside = SpecContainer(
-        container.ident, rootfs=record["rootfs"] or f"{container.dir}/merged", network_files=joined.files or container.dir,
-        cgroups_path=container.cgroup_path, hostname=attach_network.hostname(container, options), uid=user.uid, gid=user.gid,
-        groups=user.groups, home=user.home, joined=joined.namespaces, shm_path=joined.shm, console_size=console_size)
+        container.ident,
+        rootfs=record["rootfs"] or f"{container.dir}/merged",
+        network_files=joined.files or container.dir,
+        cgroups_path=container.cgroup_path,
+        hostname=attach_network.hostname(container, options),
+        uid=user.uid,
+        gid=user.gid,
+        groups=user.groups,
+        home=user.home,
+        joined=joined.namespaces,
+        shm_path=joined.shm,
+        console_size=console_size,
+    )
     spec = make_spec(options, record["image_config"], inside, points, host)
     if config.settings["security.no_new_privileges"]:
         spec["process"]["noNewPrivileges"] = True
@@ -121,20 +131,36 @@ def prepare(container: Container, *, console_size: tuple[int, int] | None = None
 
         filter_bytes = filter_for(seccomp, spec["process"]["capabilities"]["bounding"], "" if dry_run else f"{config.root}/seccomp")
         filter_flags = flags_for(seccomp)
-    plan = make_plan(spec, ident=container.ident, bundle=container.dir, cgroup=cgroup, overlay=overlay,
-                     network=attach_network.part_of_plan(endpoint, options), seccomp=filter_bytes, seccomp_flags=filter_flags,
-                     die_with_parent=True)
+    plan = make_plan(
+        spec,
+        ident=container.ident,
+        bundle=container.dir,
+        cgroup=cgroup,
+        overlay=overlay,
+        network=attach_network.part_of_plan(endpoint, options),
+        seccomp=filter_bytes,
+        seccomp_flags=filter_flags,
+        die_with_parent=True,
+        promised=_promised(container, points) if dry_run else None,
+    )
     return Prepared(spec, plan, cgroup, options, endpoint)
 
 
-def start(container: Container, life: Life, *, console_size: tuple[int, int] | None = None,
-          before: Callable[[Plan], None] | None = None, after: Callable[[Launch], None] | None = None) -> Started:
+def start(
+    container: Container,
+    life: Life,
+    *,
+    console_size: tuple[int, int] | None = None,
+    before: Callable[[Plan], None] | None = None,
+    after: Callable[[Launch], None] | None = None,
+) -> Started:
     """Starts a container whose life we hold. before and after see the plan and what became of it (--explain).
 
     On failure nothing of the start is left; the life stays ours. StartError and others say what failed.
     """
-    life.save(status="starting", name=container.name, remove=container.record["options"].get("rm", False),
-              cgroup=container.cgroup_path)
+    life.save(
+        status="starting", name=container.name, remove=container.record["options"].get("rm", False), cgroup=container.cgroup_path
+    )
     prepared = prepare(container, console_size=console_size)
     if prepared.endpoint:
         life.save(network=prepared.endpoint.to_dict())
@@ -165,6 +191,12 @@ def start(container: Container, life: Life, *, console_size: tuple[int, int] | N
     return Started(container, life, launch, streams, prepared.cgroup)
 
 
+def _promised(container: Container, points: list) -> dict[str, bool]:
+    """What a start makes before its plan: the network's files, volumes and folders of -v."""
+    files = {f"{container.dir}/{name}": False for name in ("hosts", "hostname", "resolv.conf")}
+    return {**files, **{p.source: True for p in points if p.create}}
+
+
 def _make_volumes(container: Container, points: list, layers: list[str]) -> None:
     make_sources(points)
     from minicontainer.engine import volumes
@@ -187,8 +219,14 @@ def _note_phases(container: Container, launch: Launch) -> None:
 # -- detached ---------------------------------------------------------------------------------------------------------
 
 
-def start_detached(container: Container, life: Life, launcher: list[str], *, before: Callable[[Plan], None] | None = None,
-                   after: Callable[[Launch], None] | None = None) -> None:
+def start_detached(
+    container: Container,
+    life: Life,
+    launcher: list[str],
+    *,
+    before: Callable[[Plan], None] | None = None,
+    after: Callable[[Launch], None] | None = None,
+) -> None:
     """Starts a container and leaves a monitor with it. launcher: argv that cleans up when it has ended; the descriptor of
     the lock is put behind it.
 
@@ -209,8 +247,14 @@ def start_detached(container: Container, life: Life, launcher: list[str], *, bef
     raise error
 
 
-def _become_monitor(container: Container, life: Life, launcher: list[str], report: int,
-                    before: Callable[[Plan], None] | None, after: Callable[[Launch], None] | None) -> None:
+def _become_monitor(
+    container: Container,
+    life: Life,
+    launcher: list[str],
+    report: int,
+    before: Callable[[Plan], None] | None,
+    after: Callable[[Launch], None] | None,
+) -> None:
     """In the fork: start, report, execve the monitor. Never returns."""
     from minicontainer.engine import end, watch
 

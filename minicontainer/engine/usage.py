@@ -17,7 +17,9 @@ class Usage:
 
     __slots__ = ("container", "cpu_percent", "network", "numbers")
 
-    def __init__(self, container: Container, numbers: dict[str, float], cpu_percent: float, network: tuple[int, int] | None) -> None:
+    def __init__(
+        self, container: Container, numbers: dict[str, float], cpu_percent: float, network: tuple[int, int] | None
+    ) -> None:
         self.container = container
         self.numbers = numbers
         self.cpu_percent = cpu_percent

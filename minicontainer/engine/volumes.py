@@ -27,7 +27,9 @@ def copy_up(volume: str, destination: str, layers: list[str], place: str) -> Non
         finally:
             os._exit(1)
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        raise MinicontainerError(f"cannot copy the image's {destination} into the volume {volume}", "is the disk full? see `df`; or say nocopy")
+        raise MinicontainerError(
+            f"cannot copy the image's {destination} into the volume {volume}", "is the disk full? see `df`; or say nocopy"
+        )
 
 
 def _copy_in_child(volume: str, destination: str, layers: list[str], place: str) -> None:

@@ -17,8 +17,13 @@ def _settings(started: Started) -> dict[str, str | int]:
     container, config = started.container, started.container.config
     options = container.record["options"]
     settings: dict[str, str | int] = {
-        "pid": started.launch.pid, "pidfd": started.launch.pidfd, "out": started.streams.out, "err": started.streams.err,
-        "in": started.streams.stdin, "tty": started.launch.console, "exit_file": f"{container.dir}/exit.json",
+        "pid": started.launch.pid,
+        "pidfd": started.launch.pidfd,
+        "out": started.streams.out,
+        "err": started.streams.err,
+        "in": started.streams.stdin,
+        "tty": started.launch.console,
+        "exit_file": f"{container.dir}/exit.json",
         "oom_file": oom_file(started.cgroup),
     }
     if options.get("log_driver", "") != "none":

@@ -16,8 +16,21 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 STUB = os.path.join(os.path.dirname(HERE), "stub")
 
 # No C library: what runs inside a container, and what stays beside it, is a few KiB and touches nothing of the host.
-STATIC = ["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector",
-          "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,noexecstack", "-s"]
+STATIC = [
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-static",
+    "-nostdlib",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-Wl,--build-id=none",
+    "-Wl,-z,noseparate-code",
+    "-Wl,-z,noexecstack",
+    "-s",
+]
 
 HAS_MONITOR = os.path.exists(os.path.join(STUB, "monitor.c"))  # being written
 
@@ -57,22 +70,27 @@ def _declarations(path: str, *, what: str = r"(?:enum|struct) \w+ \{.*?\n\};") -
 def ffibuilder() -> FFI:
     """The extension `minicontainer.kernel._kernel` in cffi's API mode."""
     ffi = FFI()
-    ffi.cdef(_declarations(os.path.join(STUB, "plan.h"))
-             + _declarations(os.path.join(HERE, "spawn.c"))
-             + (_declarations(os.path.join(STUB, "monitor.h")) if HAS_MONITOR else "")
-             + CALLS)
-    ffi.set_source("minicontainer.kernel._kernel", SOURCE % ('#include "monitor.c"' if HAS_MONITOR else ""), include_dirs=[STUB, HERE],
-                   extra_compile_args=["-O2", "-Wall", "-Wno-unused-function"],
-                   depends=[os.path.join(d, f) for d in (STUB, HERE) for f in os.listdir(d) if f[-2:] in (".c", ".h")])
+    ffi.cdef(
+        _declarations(os.path.join(STUB, "plan.h"))
+        + _declarations(os.path.join(HERE, "spawn.c"))
+        + (_declarations(os.path.join(STUB, "monitor.h")) if HAS_MONITOR else "")
+        + CALLS
+    )
+    ffi.set_source(
+        "minicontainer.kernel._kernel",
+        SOURCE % ('#include "monitor.c"' if HAS_MONITOR else ""),
+        include_dirs=[STUB, HERE],
+        extra_compile_args=["-O2", "-Wall", "-Wno-unused-function"],
+        depends=[os.path.join(d, f) for d in (STUB, HERE) for f in os.listdir(d) if f[-2:] in (".c", ".h")],
+    )
     return ffi
 
 
 def build_static(target_dir: str) -> None:
     """The static programs `stub` and `monitor` in target_dir."""
     cc = os.environ.get("CC", "gcc")
-    for name, flags in (("stub", []), ("monitor", ["-DMONITOR_MAIN"]))[:1 + HAS_MONITOR]:
-        subprocess.run([cc, *STATIC, *flags, "-o", os.path.join(target_dir, name), os.path.join(STUB, f"{name}.c")],
-                       check=True)
+    for name, flags in (("stub", []), ("monitor", ["-DMONITOR_MAIN"]))[: 1 + HAS_MONITOR]:
+        subprocess.run([cc, *STATIC, *flags, "-o", os.path.join(target_dir, name), os.path.join(STUB, f"{name}.c")], check=True)
 
 
 def main() -> None:

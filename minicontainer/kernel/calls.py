@@ -9,14 +9,31 @@ import os
 
 from minicontainer.errors import KernelError
 from minicontainer.kernel import syscalls
-from minicontainer.kernel._kernel import ffi, lib  # type: ignore[import-not-found]  # compiled by kernel/build.py
+from minicontainer.kernel._kernel import ffi, lib
 from minicontainer.kernel.flags import F_ADD_SEALS, F_SEALS_ALL, MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC
 
-__all__ = ["bpf", "ffi", "lib", "memfd_create", "mount", "open_tree", "openat2", "pidfd_getfd", "pidfd_open",
-           "pidfd_send_signal", "pivot_root", "sealed_memfd", "setns", "syncfs", "syscall", "umount2", "unshare"]
+__all__ = [
+    "bpf",
+    "ffi",
+    "lib",
+    "memfd_create",
+    "mount",
+    "open_tree",
+    "openat2",
+    "pidfd_getfd",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "pivot_root",
+    "sealed_memfd",
+    "setns",
+    "syncfs",
+    "syscall",
+    "umount2",
+    "unshare",
+]
 
 
-def syscall(name: str, *args: int | bytes, path: str = "", hint: str = "") -> int:
+def syscall(name: str, *args: int | bytes | bytearray, path: str = "", hint: str = "") -> int:
     """Any system call by name: ints as they are, bytes by pointer. The result, or KernelError."""
     keep = [ffi.from_buffer(a) if isinstance(a, (bytes, bytearray)) else None for a in args]
     words = [int(ffi.cast("long", k)) if k is not None else a for k, a in zip(keep, args)]
@@ -38,8 +55,15 @@ def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: i
 
 def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "") -> None:
     """mount(2)."""
-    syscall("mount", os.fsencode(source) + b"\0", os.fsencode(target) + b"\0", fstype.encode() + b"\0", flags,
-            os.fsencode(data) + b"\0", path=target)
+    syscall(
+        "mount",
+        os.fsencode(source) + b"\0",
+        os.fsencode(target) + b"\0",
+        fstype.encode() + b"\0",
+        flags,
+        os.fsencode(data) + b"\0",
+        path=target,
+    )
 
 
 def umount2(target: str, flags: int = 0) -> None:

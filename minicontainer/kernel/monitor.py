@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minicontainer.errors import KernelError
-from minicontainer.kernel._kernel import ffi, lib  # type: ignore[import-not-found]  # compiled by kernel/build.py
+from minicontainer.kernel._kernel import ffi, lib
 
 
 def run_monitor(settings: dict[str, str | int], *, user_in: int, user_out: int, user_err: int, forward: bool) -> int:

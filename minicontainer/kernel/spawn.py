@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from minicontainer.errors import KernelError
-from minicontainer.kernel._kernel import ffi, lib  # type: ignore[import-not-found]  # compiled by kernel/build.py
+from minicontainer.kernel._kernel import ffi, lib
 from minicontainer.kernel.calls import memfd_create
 from minicontainer.kernel.flags import MFD_CLOEXEC
 
@@ -35,8 +35,15 @@ def run_here(code: bytearray) -> int:
     return lib.plan_run(plan, 0, plan.nops)
 
 
-def spawn(exec_fd: int, fds: list[int], flags: int, *, cgroup_fd: int = -1, argv: tuple[bytes, ...] = (b"minicontainer",),
-          env: tuple[bytes, ...] = ()) -> tuple[int, int]:
+def spawn(
+    exec_fd: int,
+    fds: list[int],
+    flags: int,
+    *,
+    cgroup_fd: int = -1,
+    argv: tuple[bytes, ...] = (b"minicontainer",),
+    env: tuple[bytes, ...] = (),
+) -> tuple[int, int]:
     """clone3(flags) of a child that executes exec_fd with fds[i] as its descriptor i; nothing else is open in it.
 
     The child's pid and pidfd. KernelError names clone3 or execveat.
@@ -44,10 +51,9 @@ def spawn(exec_fd: int, fds: list[int], flags: int, *, cgroup_fd: int = -1, argv
     strings = [ffi.new("char[]", s) for s in (*argv, *env)]
     s = ffi.new("struct spawn *")
     numbers = ffi.new("int[]", fds)
-    vector = ffi.new("char *[]", [*strings[:len(argv)], ffi.NULL])
-    environ = ffi.new("char *[]", [*strings[len(argv):], ffi.NULL])
-    s.flags, s.exec_fd, s.cgroup_fd, s.fds, s.nfds, s.argv, s.envp = (
-        flags, exec_fd, cgroup_fd, numbers, len(fds), vector, environ)
+    vector = ffi.new("char *[]", [*strings[: len(argv)], ffi.NULL])
+    environ = ffi.new("char *[]", [*strings[len(argv) :], ffi.NULL])
+    s.flags, s.exec_fd, s.cgroup_fd, s.fds, s.nfds, s.argv, s.envp = (flags, exec_fd, cgroup_fd, numbers, len(fds), vector, environ)
     pid = lib.mc_spawn(s)
     if pid < 0:
         raise KernelError("clone3", "", -pid)

@@ -17,31 +17,47 @@ class EngineSource:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.phases = f"{config.state}/phases"
-        self._containers: dict[str, box.Container] = {}
-        self._files: dict[str, tuple[tuple[int, int], dict]] = {}
+        self._known: dict[str, Known] = {}
 
     def records(self) -> list[Record]:
         """All containers on disk."""
-        idents = set(box.all_ids(self._config))
-        for gone in self._containers.keys() - idents:
-            del self._containers[gone]
-        out = []
-        for ident in sorted(idents):
-            container = self._containers.get(ident) or box.load(self._config, ident)
-            if container:  # else: being made, or being removed
-                self._containers[ident] = container
-                out.append(self._record(container))
-        live = {path for ident in idents for path in self._paths(ident)}
-        self._files = {path: known for path, known in self._files.items() if path in live}
-        return out
+        before, self._known = self._known, {}
+        for ident in sorted(box.all_ids(self._config)):
+            known = before.get(ident)
+            if known is None:
+                container = box.load(self._config, ident)
+                if container is None:
+                    continue  # being made, or being removed
+                known = Known(container)
+            self._known[ident] = known
+        return [known.record() for known in self._known.values()]
 
-    def _paths(self, ident: str) -> tuple[str, str]:
-        return f"{self._config.state}/containers/{ident}/state.json", f"{self._config.root}/containers/{ident}/exit.json"
 
-    def _record(self, container: box.Container) -> Record:
+class Known:
+    """A container and its record, made anew when state.json or exit.json is another file than before."""
+
+    __slots__ = ("_container", "_exit_path", "_marks", "_record", "_state_path")
+
+    def __init__(self, container: box.Container) -> None:
+        self._container = container
+        self._state_path = f"{container.config.state}/containers/{container.ident}/state.json"
+        self._exit_path = f"{container.dir}/exit.json"
+        self._marks: object = None
+        self._record: Record | None = None
+
+    def record(self) -> Record:
+        """The record as it is now."""
+        state = _mark(self._state_path)
+        marks = (state, None if state else _mark(self._exit_path))  # a start removes the exit.json of the run before
+        if self._record is None or marks != self._marks:
+            self._marks = marks
+            self._record = self._make()
+        return self._record
+
+    def _make(self) -> Record:
+        container = self._container
         made, options = container.record, container.record["options"]
-        state_path, exit_path = self._paths(container.ident)
-        live, ended = self._json(state_path), self._json(exit_path)
+        live, ended = _json(self._state_path), _json(self._exit_path)
         state = _STATES.get(live.get("status", ""), "created") if live else "exited" if ended else "created"
         if state == "running" and live.get("paused"):
             state = "paused"
@@ -52,19 +68,19 @@ class EngineSource:
             network=options.get("network") or "bridge", upper="" if made["rootfs"] else f"{container.dir}/upper",
             labels={**(made["image_config"].get("Labels") or {}), **options.get("labels", {})})
 
-    def _json(self, path: str) -> dict:
-        """A JSON file's object, {} if it is not there or half-written by a crash. These files are replaced by rename."""
-        try:
-            info = os.stat(path)
-        except FileNotFoundError:
-            self._files.pop(path, None)
-            return {}
-        mark = (info.st_ino, info.st_mtime_ns)
-        known = self._files.get(path)
-        if known is None or known[0] != mark:
-            try:
-                content = box.read_json(path) or {}
-            except ValueError:
-                content = {}
-            known = self._files[path] = (mark, content)
-        return known[1]
+
+def _mark(path: str) -> tuple[int, int] | None:
+    """What changes when a file is replaced by rename; None if there is none."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return info.st_ino, info.st_mtime_ns
+
+
+def _json(path: str) -> dict:
+    """A JSON file's object, {} if it is not there or a crash left it broken."""
+    try:
+        return box.read_json(path) or {}
+    except ValueError:
+        return {}

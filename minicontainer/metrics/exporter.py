@@ -7,9 +7,10 @@ from threading import Lock
 from time import time
 
 from minicontainer.cgroup.hierarchy import Hierarchy, detect
-from minicontainer.metrics import disk, network, page
+from minicontainer.metrics import disk, page
 from minicontainer.metrics.group_files import GroupFiles
 from minicontainer.metrics.host import HostRow
+from minicontainer.metrics.network import Network
 from minicontainer.metrics.notes import Notes
 from minicontainer.metrics.own import Own
 from minicontainer.metrics.page import Row
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from minicontainer.metrics.source import Record, Source
 
 RETAIN_SECONDS = 600.0
+# Limits are read again when the engine changes a container's files, and besides in one scrape of so many, in turn: they
+# are a quarter of all files, and seldom does anybody change them behind the engine's back.
+_LIMITS_EVERY = 4
 # A figure that every running container should have; what its absence leaves out; and why it can be absent.
 _EXPECTED = (
     ("cpu_usage_seconds", "container_cpu_*", "this host has neither a cgroup v2 tree nor the cpuacct controller"),
@@ -34,16 +38,28 @@ _KEPT_AFTER_REMOVAL = ("last_seen", "oom_kills", "exit_code", "start_time_second
 
 
 class Watched:
-    """What is kept of one container between scrapes. key: a restart is another one, with counters of its own."""
+    """What is kept of one container between scrapes."""
 
-    __slots__ = ("files", "key", "last_seen", "oom_kills", "row")
+    __slots__ = ("files", "key", "last_seen", "network", "oom_kills", "record", "row")
 
-    def __init__(self, record: Record, files: GroupFiles) -> None:
-        self.key = (record.ident, record.name, record.started)
+    def __init__(self, record: Record, files: GroupFiles, network: Network) -> None:
+        self.key = key_of(record)
         self.files = files
+        self.network = network
+        self.record: Record | None = None  # as it was when its limits were last read
         self.row = Row.of(record)
         self.last_seen = record.finished
         self.oom_kills: float | None = None
+
+    def close(self) -> None:
+        """Lets its descriptors go."""
+        self.files.close()
+        self.network.close()
+
+
+def key_of(record: Record) -> tuple:
+    """What makes a container another one to the exporter: a restart begins all its counters anew."""
+    return record.ident, record.name, record.pid, record.started
 
 
 class Exporter:
@@ -63,6 +79,8 @@ class Exporter:
         self._removed: list[Watched] = []
         self._sizes = disk.LayerSizes()
         self._host = HostRow(GroupFiles(self._hierarchy, "", self._notes), data_root, proc)
+        self._scrapes = 0
+        self._block_io = True
         self._own = Own(self._notes, source.phases, self._hierarchy.mode)
         self._lock = Lock()
 
@@ -71,8 +89,7 @@ class Exporter:
         with self._lock:
             self._notes.begin()
             rows = self.rows(time())
-            text = "\n".join(page.lines(rows, openmetrics))
-            return text.encode() + b"\n" + self._own.text(openmetrics)
+            return "\n".join([*page.lines(rows, openmetrics), self._own.text(openmetrics)]).encode()
 
     def rows(self, now: float) -> list[Row]:
         """A row for the host, for each container, and for each that was removed lately. now: seconds since the epoch."""
@@ -80,23 +97,27 @@ class Exporter:
         self._forget({record.ident for record in records}, now)
         self._sizes.advance([record.upper for record in records if record.upper])
         rows = [self._host.read(now)]
+        # v1 counts a disk's IO once it has a throttle rule anywhere, and the root shows it then.
+        self._block_io = self._hierarchy.version("blkio", "io") == 2 or "io_reads" in rows[0].numbers
+        self._scrapes += 1
         free_inodes: dict[int, dict[str, int]] = {}
-        for record in records:
-            rows.append(self._row(record, now, free_inodes))
+        for index, record in enumerate(records):
+            rows.append(self._row(record, now, free_inodes, limits=(index + self._scrapes) % _LIMITS_EVERY == 0))
         return rows + [watched.row for watched in self._removed]
 
-    def _row(self, record: Record, now: float, inodes: dict[int, dict[str, int]]) -> Row:
+    def _row(self, record: Record, now: float, inodes: dict[int, dict[str, int]], *, limits: bool) -> Row:
         watched = self._watched.get(record.ident)
-        if watched is None or watched.key != (record.ident, record.name, record.started):
+        if watched is None or watched.key != key_of(record):
             if watched:
-                watched.files.close()
-            watched = self._watched[record.ident] = Watched(record, GroupFiles(self._hierarchy, record.cgroup, self._notes))
+                watched.close()
+            watched = self._watched[record.ident] = Watched(record, GroupFiles(self._hierarchy, record.cgroup, self._notes),
+                                                            Network(record, self._notes, self._proc))
         row, numbers = watched.row, {}
         if record.alive():
-            numbers = self._alive(record, watched, now)
+            numbers = self._alive(record, watched, now, limits or record is not watched.record)
         row.state = record.state if numbers or not record.alive() else "exited"
         if not numbers:
-            watched.files.close()
+            watched.close()
             row.network = []
             self._ended(record, watched, numbers, now)
         numbers["restarts"] = record.restarts
@@ -106,10 +127,11 @@ class Exporter:
         row.numbers = numbers
         return row
 
-    def _alive(self, record: Record, watched: Watched, now: float) -> dict[str, float]:
+    def _alive(self, record: Record, watched: Watched, now: float, limits: bool) -> dict[str, float]:
         """The figures of a running container; {} if its last process has gone."""
         try:
-            numbers = watched.files.read()
+            numbers = watched.files.read(limits=limits, block_io=self._block_io)
+            watched.record = record
         except OSError as e:
             self._notes.failed("cgroup", e)
             return {}
@@ -122,7 +144,7 @@ class Exporter:
         watched.oom_kills = numbers.get("oom_kills")
         if "memory_usage_bytes" in numbers:
             numbers["spec_memory_limit_bytes"] = numbers.pop("memory_limit_bytes", 0)
-        watched.row.network = network.of_container(record, self._notes, self._proc)
+        watched.row.network = watched.network.read()
         return numbers
 
     def _ended(self, record: Record, watched: Watched, numbers: dict[str, float], now: float) -> None:
@@ -154,7 +176,7 @@ class Exporter:
         """Removed containers keep the figures that rules ask for, for retain_seconds."""
         for ident in self._watched.keys() - idents:
             watched = self._watched.pop(ident)
-            watched.files.close()
+            watched.close()
             if watched.last_seen:
                 row = watched.row
                 row.numbers = {key: row.numbers[key] for key in _KEPT_AFTER_REMOVAL if key in row.numbers}
@@ -165,7 +187,7 @@ class Exporter:
     def close(self) -> None:
         """Lets all descriptors go."""
         for watched in self._watched.values():
-            watched.files.close()
+            watched.close()
 
 
 def allow_many_descriptors() -> None:

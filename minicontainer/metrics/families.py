@@ -66,3 +66,9 @@ NETWORK = tuple(
 
 STATE = Family("minicontainer_container_state", "gauge", "",
                "1 for the state that it is in: created, running, paused, exited or removed.")
+
+# Of the exporter itself; the names are prometheus_client's.
+PROCESS = (
+    Family("process_cpu_seconds_total", "counter", "", "CPU time used by the exporter."),
+    Family("process_resident_memory_bytes", "gauge", "", "Memory of the exporter."),
+)

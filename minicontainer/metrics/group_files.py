@@ -17,24 +17,30 @@ if TYPE_CHECKING:
 class GroupFiles:
     """Opened at the first read, and again when the group was removed and made anew (a restart)."""
 
-    __slots__ = ("_files", "_hierarchy", "_notes", "_path")
+    __slots__ = ("_block_io", "_hierarchy", "_limit_files", "_limits", "_notes", "_path", "_use")
 
     def __init__(self, hierarchy: Hierarchy, path: str, notes: Notes) -> None:
         self._hierarchy = hierarchy
         self._path = path
         self._notes = notes
-        self._files: list[tuple[int, Parser]] = []
+        self._use: list[tuple[int, Parser]] = []
+        self._block_io: list[tuple[int, Parser]] = []
+        self._limit_files: list[tuple[int, Parser]] = []
+        self._limits: Numbers | None = None
 
-    def read(self) -> Numbers:
-        """The numbers of accounting.py; {} if the group is gone."""
+    def read(self, *, limits: bool = True, block_io: bool = True) -> Numbers:
+        """The numbers of accounting.py; {} if the group is gone.
+
+        limits: False takes the limits from the last read. block_io: False leaves v1's block IO out, where no disk is counted.
+        """
         try:
-            if self._files:
+            if self._use:
                 try:
-                    return self._read()
+                    return self._read(limits, block_io)
                 except _Gone:
                     self.close()
             self._open()
-            return self._read()
+            return self._read(limits, block_io)
         except _Gone:
             self.close()
             return {}
@@ -47,39 +53,50 @@ class GroupFiles:
             return accounting.stats(self._hierarchy, self._path)
 
     def _open(self) -> None:
-        for file, parser in accounting.sources(self._hierarchy, self._path):
+        for path, parser in accounting.sources(self._hierarchy, self._path):
+            name = path[path.rindex("/") + 1:]
+            files = self._limit_files if name in accounting.LIMITS else self._block_io if name.startswith("blkio.") else self._use
             try:
-                self._files.append((os.open(file, os.O_RDONLY | os.O_CLOEXEC), parser))
+                files.append((os.open(path, os.O_RDONLY | os.O_CLOEXEC), parser))
             except FileNotFoundError:
-                continue  # the group is gone, or this kernel lacks the file: accounting.unavailable says so
-
-    def _read(self) -> Numbers:
-        out: Numbers = {}
-        pread, size = os.pread, accounting.READ_BYTES
-        if not self._files:
+                continue  # the group is gone, or this kernel lacks the file and the figure is left out
+        if not self._use:
             raise _Gone
+
+    def _read(self, limits: bool, block_io: bool) -> Numbers:
+        if limits or self._limits is None:
+            self._limits = {}
+            self._read_all(self._limit_files, self._limits)
+        out = dict(self._limits)
+        self._read_all(self._use, out)
+        if block_io:
+            self._read_all(self._block_io, out)
+        return out
+
+    @staticmethod
+    def _read_all(files: list[tuple[int, Parser]], out: Numbers) -> None:
+        pread, size = os.pread, accounting.READ_BYTES
         try:
-            for fd, parser in self._files:
+            for fd, parser in files:
                 parser(pread(fd, size, 0), out)
         except OSError as e:
             if e.errno == ENODEV:
                 raise _Gone from None
             if e.errno != EOPNOTSUPP:
                 raise
-            self._drop(fd)
-            return self._read()
-        return out
-
-    def _drop(self, fd: int) -> None:
-        """A file that this kernel shows but does not fill (pressure with psi=0)."""
-        os.close(fd)
-        self._files = [entry for entry in self._files if entry[0] != fd]
+            # A file that this kernel shows but does not fill (pressure with psi=0): not again.
+            rest = files[[other for other, _ in files].index(fd):]
+            os.close(fd)
+            files[:] = [entry for entry in files if entry[0] != fd]
+            GroupFiles._read_all(rest[1:], out)
 
     def close(self) -> None:
         """Lets the descriptors go."""
-        for fd, _ in self._files:
-            os.close(fd)
-        self._files = []
+        for files in (self._use, self._block_io, self._limit_files):
+            for fd, _ in files:
+                os.close(fd)
+            files.clear()
+        self._limits = None
 
 
 class _Gone(Exception):

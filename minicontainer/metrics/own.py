@@ -1,4 +1,7 @@
-"""What the exporter says of starts, of itself and of what it can't read: few series, so prometheus_client makes them."""
+"""What the exporter says of starts, of itself and of what it can't read.
+
+These are few series that seldom change: prometheus_client makes their text, which is kept until one of them does.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from minicontainer import __version__
+from minicontainer.cgroup.settings import PAGE_BYTES
+from minicontainer.metrics.families import PROCESS
 from minicontainer.metrics.notes import Notes
+from minicontainer.metrics.page import header
 from minicontainer.runtime import phases
 
 TYPE_CHECKING = False
@@ -32,11 +37,27 @@ class Own:
         self._cgroup_mode = cgroup_mode
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._kept: dict[bool, tuple[object, str]] = {}
 
-    def text(self, openmetrics: bool) -> bytes:
-        """The families below and process_*, with OpenMetrics' end mark."""
-        return (generate_openmetrics if openmetrics else generate_latest)(self._registry)
+    def text(self, openmetrics: bool) -> str:
+        """process_*, then the families of collect(), with OpenMetrics' end mark."""
+        process = [f"{header(family, openmetrics)}\n{family.name} {value}" for family, value in zip(PROCESS, _process())]
+        state = (self._phases_mark(), dict(self._notes.unavailable), dict(self._notes.errors))
+        kept = self._kept.get(openmetrics)
+        if kept is None or kept[0] != state:
+            text = (generate_openmetrics if openmetrics else generate_latest)(self._registry).decode()
+            kept = self._kept[openmetrics] = (state, text)
+        return "\n".join([*process, kept[1]])
+
+    def _phases_mark(self) -> tuple[int, int] | None:
+        try:
+            info = os.stat(self._phases_path)
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            self._notes.failed("phases", e)
+            return None
+        return info.st_ino, info.st_mtime_ns
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client asks for them."""
@@ -68,3 +89,10 @@ class Own:
             bounds = [*map(str, phases.BUCKETS_SECONDS), "+Inf"]
             family.add_metric((name,), list(zip(bounds, accumulate(counts))), total)
         return family
+
+
+def _process() -> tuple[float, int]:
+    """CPU seconds and resident bytes of this process: the values of PROCESS."""
+    spent = os.times()
+    with open("/proc/self/statm", "rb", buffering=0) as f:
+        return spent.user + spent.system, int(f.read(256).split()[1]) * PAGE_BYTES

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from struct import pack
 
-from minicontainer.kernel.flags import (AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, FSCONFIG, MOVE_MOUNT, O, OPEN_TREE,
-                                        RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS)
-from minicontainer.stub.ops import Blob, Op, Slot, make, openat2, syscall
+from minicontainer.kernel.flags import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    FSCONFIG,
+    MOVE_MOUNT,
+    OPEN_TREE,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    O,
+)
+from minicontainer.stub.ops import Blob, Slot, make, openat2, syscall
 
 IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
@@ -33,8 +42,9 @@ class Ops(list):
         self.append(make(root, path, out=slot, file=file, mode=mode, why=why))
         return slot
 
-    def filesystem(self, fstype: str, data: list[tuple[str, str | None]], attr: int, *, why: str, source: str = "",
-                   ok: tuple = ()) -> Slot:
+    def filesystem(
+        self, fstype: str, data: list[tuple[str, str | None]], attr: int, *, why: str, source: str = "", ok: tuple = ()
+    ) -> Slot:
         """A new file system, mounted nowhere yet: fsopen, fsconfig for each option, fsmount with MOUNT_ATTR_*."""
         context = Slot(f"{fstype} context")
         self.call("fsopen", fstype, _FSOPEN_CLOEXEC, out=context, ok=ok, why=why)
@@ -52,16 +62,25 @@ class Ops(list):
         """A detached copy of a mount: what a bind mount is before it has a place."""
         slot = Slot(f"tree of {path or (dir.name if dir else '')}")
         flags = OPEN_TREE["OPEN_TREE_CLONE"] | OPEN_TREE["OPEN_TREE_CLOEXEC"] | (AT_RECURSIVE if recursive else 0)
-        self.call("open_tree", AT_FDCWD if dir is None else dir, path, flags | (0 if path else AT_EMPTY_PATH), out=slot,
-                  ok=ok, why=why)
+        self.call(
+            "open_tree", AT_FDCWD if dir is None else dir, path, flags | (0 if path else AT_EMPTY_PATH), out=slot, ok=ok, why=why
+        )
         return slot
 
-    def set_attributes(self, mount: Slot, *, why: str, on: int = 0, off: int = 0, propagation: int = 0,
-                       recursive: bool = False) -> None:
+    def set_attributes(
+        self, mount: Slot, *, why: str, on: int = 0, off: int = 0, propagation: int = 0, recursive: bool = False
+    ) -> None:
         """mount_setattr(2) of a mount descriptor."""
         if on or off or propagation:
-            self.call("mount_setattr", mount, "", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0),
-                      Blob(pack("QQQQ", on, off, propagation, 0), ""), 32, why=why)
+            self.call(
+                "mount_setattr",
+                mount,
+                "",
+                AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0),
+                Blob(pack("QQQQ", on, off, propagation, 0), ""),
+                32,
+                why=why,
+            )
 
     def attach(self, mount: Slot, target: Slot, *, why: str) -> None:
         """move_mount(2): the detached mount gets its place; by descriptors, so no path is looked up again."""
@@ -71,5 +90,3 @@ class Ops(list):
         """The O_PATH descriptor of a path below root that should be there."""
         flags = O["O_PATH"] | (O["O_DIRECTORY"] if directory else 0)
         return self.open(root, path, flags, name=path, resolve=IN_ROOT, ok=ok, why=why)
-
-

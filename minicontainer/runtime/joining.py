@@ -16,8 +16,17 @@ from minicontainer.stub.ops import Slot, wait
 _JOINED = sum(CLONE[f"CLONE_NEW{n}"] for n in ("NS", "NET", "UTS", "IPC", "CGROUP"))
 
 
-def make_exec_plan(spec: dict, *, ident: str, pid: int, pidfd: int, cgroup: object, seccomp: bytes | None = None,
-                   seccomp_flags: int = 0, die_with_parent: bool = True) -> Plan:
+def make_exec_plan(
+    spec: dict,
+    *,
+    ident: str,
+    pid: int,
+    pidfd: int,
+    cgroup: object,
+    seccomp: bytes | None = None,
+    seccomp_flags: int = 0,
+    die_with_parent: bool = True,
+) -> Plan:
     """The plan for a process in the container whose first process is pid (held by pidfd).
 
     spec: {"process": …} as in OCI's config.json; cgroup: the container's; seccomp: the BPF program.
@@ -38,10 +47,12 @@ def make_exec_plan(spec: dict, *, ident: str, pid: int, pidfd: int, cgroup: obje
     ops.append(wait(plan.sync, why="the host half: we are in the container's cgroups"))
     ops.call("setns", target, _JOINED, why="the namespaces of the container; its root and nothing else is ours now")
     root.root = ops.open(None, "/", O["O_PATH"] | O["O_DIRECTORY"], name="root", why="the container's root")
-    cwd = ops.open(root.root, wanted["cwd"], O["O_PATH"] | O["O_DIRECTORY"], name="cwd", resolve=IN_ROOT, why="the working directory")
+    cwd = ops.open(
+        root.root, wanted["cwd"], O["O_PATH"] | O["O_DIRECTORY"], name="cwd", resolve=IN_ROOT, why="the working directory"
+    )
     if wanted.get("terminal"):
         plan.console = Slot("console socket")
-        process.stdio(ops, root.console(plan.console, wanted.get("user", {}).get("uid", 0)))
+        process.stdio(ops, root.console(plan.console, wanted))
     ops.call("fchdir", cwd, why="stand in the working directory")
     process.identity(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
     process.execute_user(ops, wanted)

@@ -1,14 +1,14 @@
 """Carries out a plan: host ops, clone3, host ops, go; and tells what became of each step.
 
-    this process                                   the stub
-    ────────────                                   ────────
-    run the ops before
-    clone3 ──────────────────────────────────────▶ runs its ops
-    run the ops after (pid is known)               …
-    write one byte ──────────── sync ────────────▶ (waits for it once)
-    receive the terminal's master, if any ◀─────── sends it
-    end of file ◀───────────────────────────────── execve closed its end, or it died
-    read the shared results
+this process                                   the stub
+────────────                                   ────────
+run the ops before
+clone3 ──────────────────────────────────────▶ runs its ops
+run the ops after (pid is known)               …
+write one byte ──────────── sync ────────────▶ (waits for it once)
+receive the terminal's master, if any ◀─────── sends it
+end of file ◀───────────────────────────────── execve closed its end, or it died
+read the shared results
 """
 
 from __future__ import annotations
@@ -50,8 +50,15 @@ class Launch:
         self._program: prog.Program | None = None
         self._shared: spawn.SharedMemory | None = None
 
-    def start(self, stdio: tuple[int, int, int] = (0, 1, 2), *, console_socket: int = -1,
-              plan_file: str = "", born: Callable[[int], None] | None = None, ready: Callable[[], None] | None = None) -> None:
+    def start(
+        self,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        *,
+        console_socket: int = -1,
+        plan_file: str = "",
+        born: Callable[[int], None] | None = None,
+        ready: Callable[[], None] | None = None,
+    ) -> None:
         """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember,
         ready() before the container is let go; plan_file: a path for the shared plan, for who wants to read it later (OCI's start).
 
@@ -85,8 +92,7 @@ class Launch:
         if failed >= 0:
             raise start_error(ops[failed], results[failed].errno)
 
-    def _clone(self, stdio: tuple[int, int, int], sync: _socket.socket, console_socket: int,
-               plan_file: str) -> None:
+    def _clone(self, stdio: tuple[int, int, int], sync: _socket.socket, console_socket: int, plan_file: str) -> None:
         plan = self.plan
         fds = [*stdio, -1, sync.fileno(), console_socket if console_socket >= 0 else sync.fileno()]
         slots = {plan.sync: _SYNC_FD}
@@ -165,8 +171,13 @@ class Launch:
             died = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
             status = died.si_status if died else 0
             op = self._program.ops[at]
-            raise StartError(op.call, "", 0, "a memory limit too small to start in does this; see dmesg" if status == 9 else "",
-                             message=f"the container's first process ended (status {status}) before its program ran, at: {op.call}, {op.why}")
+            raise StartError(
+                op.call,
+                "",
+                0,
+                "a memory limit too small to start in does this; see dmesg" if status == 9 else "",
+                message=f"the container's first process ended (status {status}) before its program ran, at: {op.call}, {op.why}",
+            )
 
     def phases(self) -> dict[str, float]:
         """Seconds by phase of a start, from the ops' own times."""
@@ -174,8 +185,12 @@ class Launch:
         for where, _, result in self.steps:
             spent[where] += result.duration_ns
         waited = sum(r.duration_ns for _, op, r in self.steps if op.kind == WAIT)
-        return {"host": spent["host"] / 1e9, "clone": self.clone_ns / 1e9, "container": (spent["container"] - waited) / 1e9,
-                "wait": waited / 1e9}
+        return {
+            "host": spent["host"] / 1e9,
+            "clone": self.clone_ns / 1e9,
+            "container": (spent["container"] - waited) / 1e9,
+            "wait": waited / 1e9,
+        }
 
     def kill(self) -> None:
         """Nothing half-made stays: the child dies, and with it its namespaces and mounts."""

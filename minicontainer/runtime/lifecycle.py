@@ -1,8 +1,8 @@
 """The lifecycle of the OCI runtime spec (runtime.md): create, start, state, kill, delete, exec, by files below a root.
 
-    <root>/<id>/state.json   written by create; pid and its start time tell whether the process lives
-                exec.fifo    the container's first process waits in it until start opens the other end
-                plan         the plan with its results, so that start can tell why an execve failed
+<root>/<id>/state.json   written by create; pid and its start time tell whether the process lives
+            exec.fifo    the container's first process waits in it until start opens the other end
+            plan         the plan with its results, so that start can tell why an execve failed
 """
 
 from __future__ import annotations
@@ -46,9 +46,17 @@ class OciContainer:
     def describe(self) -> dict:
         """What `state` prints."""
         status = self.status()
-        return {"ociVersion": self.state["ociVersion"], "id": self.ident, "pid": 0 if status == "stopped" else self.state.get("pid", 0),
-                "status": status, "bundle": self.state["bundle"], "rootfs": self.state["rootfs"], "created": self.state["created"],
-                "owner": "", **({"annotations": self.state["annotations"]} if self.state["annotations"] else {})}
+        return {
+            "ociVersion": self.state["ociVersion"],
+            "id": self.ident,
+            "pid": 0 if status == "stopped" else self.state.get("pid", 0),
+            "status": status,
+            "bundle": self.state["bundle"],
+            "rootfs": self.state["rootfs"],
+            "created": self.state["created"],
+            "owner": "",
+            **({"annotations": self.state["annotations"]} if self.state["annotations"] else {}),
+        }
 
     def save(self) -> None:
         """Writes state.json, whole or not at all."""
@@ -104,9 +112,19 @@ def create(root: str, ident: str, bundle: str, *, pid_file: str = "", console_so
     except FileExistsError:
         raise Conflict(f"container with given ID already exists: {ident}") from None
     path = spec.get("linux", {}).get("cgroupsPath") or f"/{ident}"
-    container = OciContainer(root, ident, {
-        "ociVersion": spec["ociVersion"], "bundle": bundle, "rootfs": os.path.join(bundle, spec["root"].get("path", "")), "pid": 0,
-        "created": _now(), "annotations": spec.get("annotations") or {}, "cgroup": path})
+    container = OciContainer(
+        root,
+        ident,
+        {
+            "ociVersion": spec["ociVersion"],
+            "bundle": bundle,
+            "rootfs": os.path.join(bundle, spec["root"].get("path", "")),
+            "pid": 0,
+            "created": _now(),
+            "annotations": spec.get("annotations") or {},
+            "cgroup": path,
+        },
+    )
     try:
         _launch(container, spec, bundle, console_socket)
         if pid_file:
@@ -121,15 +139,22 @@ def _launch(container: OciContainer, spec: dict, bundle: str, console_socket: in
     cgroup = cgroup_of(container.state["cgroup"])
     os.mkfifo(f"{container.dir}/exec.fifo", 0o600)
     seccomp, flags = _filter(spec)
-    plan = make_plan(spec, ident=container.ident, bundle=bundle, cgroup=cgroup, seccomp=seccomp, seccomp_flags=flags, fifo_folder=container.dir)
+    plan = make_plan(
+        spec, ident=container.ident, bundle=bundle, cgroup=cgroup, seccomp=seccomp, seccomp_flags=flags, fifo_folder=container.dir
+    )
     launch = Launch(plan)
 
     def born(pid: int) -> None:
         container.state.update(pid=pid, pid_start=start_time(pid))
         container.save()
 
-    launch.start((0, 1, 2), console_socket=console_socket, plan_file=f"{container.dir}/plan", born=born,
-                 ready=lambda: cgroup.verify(plan.resources))
+    launch.start(
+        (0, 1, 2),
+        console_socket=console_socket,
+        plan_file=f"{container.dir}/plan",
+        born=born,
+        ready=lambda: cgroup.verify(plan.resources),
+    )
 
 
 def _filter(spec: dict) -> tuple[bytes | None, int]:
@@ -145,7 +170,9 @@ def start(container: OciContainer) -> None:
     """Lets a created container go on to its execve. StartError if that failed."""
     status = container.status()
     if status != "created":
-        raise Conflict("cannot start a container that has stopped" if status == "stopped" else f"cannot start an already {status} container")
+        raise Conflict(
+            "cannot start a container that has stopped" if status == "stopped" else f"cannot start an already {status} container"
+        )
     fifo = os.open(f"{container.dir}/exec.fifo", os.O_RDONLY | os.O_CLOEXEC)
     os.unlink(f"{container.dir}/exec.fifo")
     os.read(fifo, 1)  # end of file: the execve has closed the other end, or the process is gone
@@ -207,8 +234,14 @@ def every(root: str) -> list[OciContainer]:
     return [load(root, ident) for ident in sorted(os.listdir(root)) if os.path.exists(f"{root}/{ident}/state.json")]
 
 
-def execute(container: OciContainer, process: dict, *, stdio: tuple[int, int, int] = (0, 1, 2), console_socket: int = -1,
-            detach: bool = False) -> Launch:
+def execute(
+    container: OciContainer,
+    process: dict,
+    *,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    console_socket: int = -1,
+    detach: bool = False,
+) -> Launch:
     """One more process in a running container; process as in config.json."""
     from minicontainer.runtime.joining import make_exec_plan
 
@@ -219,8 +252,16 @@ def execute(container: OciContainer, process: dict, *, stdio: tuple[int, int, in
     pid = container.state["pid"]
     pidfd = calls.pidfd_open(pid)
     try:
-        plan = make_exec_plan({"process": process}, ident=container.ident, pid=pid, pidfd=pidfd, cgroup=cgroup_of(container.state["cgroup"]),
-                              seccomp=seccomp, seccomp_flags=flags, die_with_parent=not detach)
+        plan = make_exec_plan(
+            {"process": process},
+            ident=container.ident,
+            pid=pid,
+            pidfd=pidfd,
+            cgroup=cgroup_of(container.state["cgroup"]),
+            seccomp=seccomp,
+            seccomp_flags=flags,
+            die_with_parent=not detach,
+        )
         launch = Launch(plan)
         launch.start(stdio, console_socket=console_socket)
     finally:
@@ -240,4 +281,3 @@ def _now() -> str:
 
     seconds, rest = divmod(time_ns(), 1_000_000_000)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09}Z"
-

@@ -27,10 +27,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNKNOWN_PID = 0x7FFFFFFF  # stands for the container's pid while there is none: more than any kernel hands out
-
-_NAMESPACES = {"pid": "CLONE_NEWPID", "network": "CLONE_NEWNET", "mount": "CLONE_NEWNS", "ipc": "CLONE_NEWIPC", "uts": "CLONE_NEWUTS",
-               "cgroup": "CLONE_NEWCGROUP", "user": "CLONE_NEWUSER", "time": "CLONE_NEWTIME"}
+_NAMESPACES = {
+    "pid": "CLONE_NEWPID",
+    "network": "CLONE_NEWNET",
+    "mount": "CLONE_NEWNS",
+    "ipc": "CLONE_NEWIPC",
+    "uts": "CLONE_NEWUTS",
+    "cgroup": "CLONE_NEWCGROUP",
+    "user": "CLONE_NEWUSER",
+    "time": "CLONE_NEWTIME",
+}
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
 
 
@@ -52,12 +58,25 @@ class Network:
 class Plan:
     """One start.
 
-    before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after it; container: the stub's ops;
+    before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after
+    it; container: the stub's ops;
     sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the folder of exec.fifo;
     inherit: descriptors of ours that the stub gets too.
     """
 
-    __slots__ = ("after", "before", "console", "container", "fifo", "flags", "inherit", "joined", "resources", "sync", "unified_dir")
+    __slots__ = (
+        "after",
+        "before",
+        "console",
+        "container",
+        "fifo",
+        "flags",
+        "inherit",
+        "joined",
+        "resources",
+        "sync",
+        "unified_dir",
+    )
 
     def __init__(self) -> None:
         self.before: list[Op] = []
@@ -73,13 +92,25 @@ class Plan:
         self.inherit: dict[Slot, int] = {}
 
 
-def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: Overlay | None = None, network: Network | None = None,
-              seccomp: bytes | None = None, seccomp_flags: int = 0, die_with_parent: bool = False, fifo_folder: str | None = None) -> Plan:
+def make_plan(
+    spec: dict,
+    *,
+    ident: str,
+    bundle: str,
+    cgroup: object,
+    overlay: Overlay | None = None,
+    network: Network | None = None,
+    seccomp: bytes | None = None,
+    seccomp_flags: int = 0,
+    die_with_parent: bool = False,
+    fifo_folder: str | None = None,
+    promised: dict[str, bool] | None = None,
+) -> Plan:
     """The plan for an OCI spec.
 
     ident: the container's id; bundle: folder that relative paths are relative to; cgroup: a cgroup.Cgroup; overlay: how the
     root is made if it is an image; seccomp: the BPF program; fifo_folder: a folder with exec.fifo, whose opening for reading
-    releases the execve (OCI's start), None to go straight on. UsageError for what the spec gets wrong.
+    releases the execve (OCI's start), None to go straight on; promised: see Rootfs. UsageError for what the spec gets wrong.
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -96,10 +127,12 @@ def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: O
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}")
     _join(ops, plan.joined)
-    root = Rootfs(ops, spec, overlay, bundle)
+    root = Rootfs(ops, spec, overlay, bundle, promised)
     root.open_host()
     if fifo_folder:
-        plan.fifo = ops.open(None, fifo_folder, O["O_PATH"] | O["O_DIRECTORY"], name="state folder", why="where `start` will find us")
+        plan.fifo = ops.open(
+            None, fifo_folder, O["O_PATH"] | O["O_DIRECTORY"], name="state folder", why="where `start` will find us"
+        )
     root.enter()
     late = [m for m in spec.get("mounts", ()) if m.get("type") in ("cgroup", "cgroup2")]
     root.mounts([m for m in spec.get("mounts", ()) if m not in late])
@@ -113,7 +146,7 @@ def make_plan(spec: dict, *, ident: str, bundle: str, cgroup: object, overlay: O
     peer = None
     if spec["process"].get("terminal"):
         plan.console = Slot("console socket")
-        peer = root.console(plan.console, spec["process"].get("user", {}).get("uid", 0))
+        peer = root.console(plan.console, spec["process"])
     if spec.get("hostname"):
         ops.call("sethostname", spec["hostname"], len(spec["hostname"].encode()), why="its name in the new UTS namespace")
     if spec.get("domainname"):
@@ -166,7 +199,14 @@ def _network(ops: Ops, network: Network, new: bool) -> None:
     sock = Slot("rtnetlink")
     contributed = network.container(sock)
     if contributed:
-        ops.call("socket", _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE, out=sock, why="to configure the new network namespace from inside")
+        ops.call(
+            "socket",
+            _AF_NETLINK,
+            _SOCK_RAW_CLOEXEC,
+            _NETLINK_ROUTE,
+            out=sock,
+            why="to configure the new network namespace from inside",
+        )
         ops.extend(contributed)
 
 

@@ -35,8 +35,14 @@ def limits(ops: Ops, process: dict, proc: Slot) -> None:
         if r["type"] not in RLIMIT:
             raise UsageError(f'unknown rlimit "{r["type"]}"', f"one of {', '.join(RLIMIT)}")
         soft, hard = r["soft"] & (1 << 64) - 1, r["hard"] & (1 << 64) - 1
-        ops.call("prlimit64", 0, RLIMIT.index(r["type"]), Blob(pack("QQ", soft, hard), f"soft={r['soft']} hard={r['hard']}"), 0,
-                 why=f"{r['type']}: asked for")
+        ops.call(
+            "prlimit64",
+            0,
+            RLIMIT.index(r["type"]),
+            Blob(pack("QQ", soft, hard), f"soft={r['soft']} hard={r['hard']}"),
+            0,
+            why=f"{r['type']}: asked for",
+        )
     adjust = process.get("oomScoreAdj")
     if adjust is not None:
         ops.append(write_file("self/oom_score_adj", str(adjust), dir=proc, why="who the OOM killer takes first (proc(5))"))
@@ -61,13 +67,17 @@ def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: i
         _seccomp(ops, seccomp, seccomp_flags, "now, while we have the CAP_SYS_ADMIN that it takes without no_new_privs")
     if capabilities is not None:
         bounding = _mask(capabilities.get("bounding"))
-        for number, name in enumerate(CAPABILITIES[:_last_capability() + 1]):
+        for number, name in enumerate(CAPABILITIES[: _last_capability() + 1]):
             if not bounding >> number & 1:
                 ops.call("prctl", PR["PR_CAPBSET_DROP"], number, 0, 0, 0, why=f"{name} can't be had any more, by no program")
     if uid:
         ops.call("prctl", PR["PR_SET_KEEPCAPS"], 1, 0, 0, 0, why="keep the permitted set over setresuid, to set all sets as asked")
-    ops.call("setgroups", len(groups), Blob(pack(f"{len(groups)}I", *groups), str(groups)) if groups else 0,
-             why="supplementary groups: those of the image's user, none of the caller's")
+    ops.call(
+        "setgroups",
+        len(groups),
+        Blob(pack(f"{len(groups)}I", *groups), str(groups)) if groups else 0,
+        why="supplementary groups: those of the image's user, none of the caller's",
+    )
     ops.call("setresgid", gid, gid, gid, why="the group")
     ops.call("setresuid", uid, uid, uid, why="the user")
     if capabilities is not None:
@@ -77,24 +87,50 @@ def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: i
         if seccomp:
             _seccomp(ops, seccomp, seccomp_flags, "as late as can be: after it only execve")
     # A change of credentials clears it (prctl(2)), so it is said again.
-    ops.call("prctl", PR["PR_SET_PDEATHSIG"], SIGKILL if die_with_parent else 0, 0, 0, 0,
-             why="the container ends with the command that watches it" if die_with_parent else "from here on it may outlive who started it")
+    ops.call(
+        "prctl",
+        PR["PR_SET_PDEATHSIG"],
+        SIGKILL if die_with_parent else 0,
+        0,
+        0,
+        0,
+        why="the container ends with the command that watches it"
+        if die_with_parent
+        else "from here on it may outlive who started it",
+    )
 
 
 def _capabilities(ops: Ops, capabilities: dict, *, keep: bool) -> None:
     effective, permitted, inheritable, ambient = (
-        _mask(capabilities.get(s)) for s in ("effective", "permitted", "inheritable", "ambient"))
+        _mask(capabilities.get(s)) for s in ("effective", "permitted", "inheritable", "ambient")
+    )
     if keep:
         ops.call("prctl", PR["PR_SET_KEEPCAPS"], 0, 0, 0, 0, why="no longer")
     low = 0xFFFFFFFF
     data = pack("6I", effective & low, permitted & low, inheritable & low, effective >> 32, permitted >> 32, inheritable >> 32)
     text = f"effective={effective:#x} permitted={permitted:#x} inheritable={inheritable:#x}"
     ops.call("capset", Blob(pack("Ii", _CAP_VERSION_3, 0), "version 3, self"), Blob(data, text), why="exactly these capabilities")
-    ops.call("prctl", PR["PR_CAP_AMBIENT"], PR_CAP_AMBIENT["PR_CAP_AMBIENT_CLEAR_ALL"], 0, 0, 0, why="none survive an execve by themselves")
+    ops.call(
+        "prctl",
+        PR["PR_CAP_AMBIENT"],
+        PR_CAP_AMBIENT["PR_CAP_AMBIENT_CLEAR_ALL"],
+        0,
+        0,
+        0,
+        why="none survive an execve by themselves",
+    )
     for number, name in enumerate(CAPABILITIES):
         if ambient >> number & 1:
-            ops.call("prctl", PR["PR_CAP_AMBIENT"], PR_CAP_AMBIENT["PR_CAP_AMBIENT_RAISE"], number, 0, 0, ok=(1,),
-                     why=f"but {name} does: asked for (it has to be permitted and inheritable as well)")
+            ops.call(
+                "prctl",
+                PR["PR_CAP_AMBIENT"],
+                PR_CAP_AMBIENT["PR_CAP_AMBIENT_RAISE"],
+                number,
+                0,
+                0,
+                ok=(1,),
+                why=f"but {name} does: asked for (it has to be permitted and inheritable as well)",
+            )
 
 
 def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
@@ -106,7 +142,13 @@ def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
 def execute_user(ops: Ops, process: dict, sync: Slot | None = None, fifo: Slot | None = None) -> None:
     """The descriptors that stay, the signal mask, and execve; with fifo it waits before it until `start` opens exec.fifo."""
     args, env = process["args"], process.get("env") or []
-    ops.call("close_range", 3, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC, why="only stdin, stdout and stderr cross into the container (CVE-2024-21626)")
+    ops.call(
+        "close_range",
+        3,
+        0xFFFFFFFF,
+        _CLOSE_RANGE_CLOEXEC,
+        why="only stdin, stdout and stderr cross into the container (CVE-2024-21626)",
+    )
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
     if sync and fifo:
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
@@ -118,7 +160,9 @@ def candidates(program: str, env: list[str]) -> list[str]:
     """The paths that execve tries: program itself if it has a slash, else in each folder of PATH in env."""
     if "/" in program:
         return [program]
-    path = next((e[5:] for e in reversed(env) if e.startswith("PATH=")), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    path = next(
+        (e[5:] for e in reversed(env) if e.startswith("PATH=")), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    )
     return [f"{folder or '.'}/{program}" for folder in path.split(":")]
 
 

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import os
 from stat import S_ISDIR
+from struct import pack
 
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import MNT, MOUNT_ATTR, MS, O, S_IF
+from minicontainer.kernel.flags import MNT, MOUNT_ATTR, MS, S_IF, O
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.mounts import MountOptions
 from minicontainer.stub.ops import Blob, Slot
 
 ENOENT, EEXIST, ENOTDIR, EINVAL = 2, 17, 20, 22
-TIOCSPTLCK, TIOCGPTPEER = 0x40045431, 0x5441
+TIOCSPTLCK, TIOCGPTPEER, TIOCSWINSZ = 0x40045431, 0x5441, 0x5414
 RDONLY, NOSUID, NODEV, NOEXEC = (MOUNT_ATTR[f"MOUNT_ATTR_{n}"] for n in ("RDONLY", "NOSUID", "NODEV", "NOEXEC"))
 
 # config-linux.md "Default Devices": path, major, minor; all mode 0666.
 DEFAULT_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-DEFAULT_LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-                 ("stderr", "/proc/self/fd/2"), ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"))
+DEFAULT_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+)
 
 
 class Overlay:
@@ -52,15 +59,16 @@ class Rootfs:
     """Collects the ops of one container's file system.
 
     spec: OCI config; overlay: how its root is made, or None when root.path is a directory; bundle: what a relative
-    root.path is relative to; cgroups: the Cgroup, for cgroup mounts.
+    root.path is relative to; promised: sources of binds that are not there yet, and whether each will be a directory (a dry run).
     """
 
-    def __init__(self, ops: Ops, spec: dict, overlay: Overlay | None, bundle: str) -> None:
+    def __init__(self, ops: Ops, spec: dict, overlay: Overlay | None, bundle: str, promised: dict[str, bool] | None = None) -> None:
         self.ops = ops
         self.spec = spec
         self.linux = spec.get("linux", {})
         self.overlay = overlay
         self.bundle = bundle
+        self.promised = promised or {}
         self.root = Slot("root")
         self.proc: Slot | None = None
         self.dev: Slot | None = None
@@ -70,22 +78,40 @@ class Rootfs:
     def enter(self) -> None:
         """Private propagation, and the root file system mounted in the container's own mount namespace."""
         ops = self.ops
-        shares = any(o in ("shared", "rshared", "slave", "rslave") for m in self.spec.get("mounts", ())
-                     for o in m.get("options", ())) or "s" in self.linux.get("rootfsPropagation", "")[:2]
-        ops.call("mount", 0, "/", 0, MS["MS_REC"] | (MS["MS_SLAVE"] if shares else MS["MS_PRIVATE"]), 0,
-                 why="what is mounted here from now on stays unknown to the host")
+        shares = (
+            any(o in ("shared", "rshared", "slave", "rslave") for m in self.spec.get("mounts", ()) for o in m.get("options", ()))
+            or "s" in self.linux.get("rootfsPropagation", "")[:2]
+        )
+        ops.call(
+            "mount",
+            0,
+            "/",
+            0,
+            MS["MS_REC"] | (MS["MS_SLAVE"] if shares else MS["MS_PRIVATE"]),
+            0,
+            why="what is mounted here from now on stays unknown to the host",
+        )
         readonly = self.spec["root"].get("readonly", False)
         if self.overlay:
             o = self.overlay
-            ops.call("mount", "overlay", o.target, "overlay", 0, o.options(),
-                     why="the image's layers, read only, below a writable layer of this container alone")
+            ops.call(
+                "mount",
+                "overlay",
+                o.target,
+                "overlay",
+                0,
+                o.options(),
+                why="the image's layers, read only, below a writable layer of this container alone",
+            )
             ops.open(None, o.target, O["O_PATH"] | O["O_DIRECTORY"], name="root", why="the root, by descriptor from here on")
             self.root = ops[-1].out
         else:
             path = os.path.join(self.bundle, self.spec["root"]["path"])
             self.root = ops.clone_tree(None, path, recursive=True, why="the root is a directory of the host: a bind of it")
             self.root.name = "root"
-            place = ops.open(None, path, O["O_PATH"] | O["O_DIRECTORY"], name="root directory", why="where it is bound: over itself")
+            place = ops.open(
+                None, path, O["O_PATH"] | O["O_DIRECTORY"], name="root directory", why="where it is bound: over itself"
+            )
             ops.attach(self.root, place, why="pivot_root needs the new root to be a mount")
         self.readonly = readonly
 
@@ -101,13 +127,20 @@ class Rootfs:
                 self._filesystem(m, options)
 
     def _target(self, m: dict, *, file: bool = False, mode: int = 0o755) -> Slot:
-        return self.ops.make(self.root, clean(m["destination"]), file=file, mode=mode,
-                             why=f"where {m['destination']} is mounted (made if the image lacks it)")
+        return self.ops.make(
+            self.root,
+            clean(m["destination"]),
+            file=file,
+            mode=mode,
+            why=f"where {m['destination']} is mounted (made if the image lacks it)",
+        )
 
     def _filesystem(self, m: dict, options: MountOptions) -> None:
         ops, fstype, destination = self.ops, m["type"], clean(m["destination"])
         why = _WHY.get(fstype, f"a new {fstype}")
-        mount = ops.filesystem(fstype, options.data, options.attr_set, source=m.get("source") or fstype, why=f"{destination}: {why}")
+        mount = ops.filesystem(
+            fstype, options.data, options.attr_set, source=m.get("source") or fstype, why=f"{destination}: {why}"
+        )
         target = self._target(m)
         ops.attach(mount, target, why=f"{destination} is in its place")
         self._recursive(mount, options, destination)
@@ -124,8 +157,11 @@ class Rootfs:
         try:
             is_directory = S_ISDIR(os.stat(source).st_mode)
         except OSError as e:
-            raise UsageError(f'cannot bind "{source}" to "{m["destination"]}": {e.strerror}',
-                             "create it, or name a path that exists") from e
+            if source not in self.promised:
+                raise UsageError(
+                    f'cannot bind "{source}" to "{m["destination"]}": {e.strerror}', "create it, or name a path that exists"
+                ) from e
+            is_directory = self.promised[source]
         tree = ops.clone_tree(None, source, recursive=options.recursive, why=f"a bind of {source}")
         ops.set_attributes(tree, on=options.attr_set, off=options.attr_clr, why=f"its options: {' '.join(m.get('options') or [])}")
         self._recursive(tree, options, m["destination"])
@@ -169,7 +205,9 @@ class Rootfs:
         dev = self.dev or ops.path(self.root, "dev", directory=True, why="/dev of the root itself")
         ops.call("umask", 0, why="modes are meant as they are written")
         for name, major, minor in DEFAULT_DEVICES:
-            self._node(dev, name, S_IF["S_IFCHR"] | 0o666, os.makedev(major, minor), f"/dev/{name}: config-linux.md, Default Devices")
+            self._node(
+                dev, name, S_IF["S_IFCHR"] | 0o666, os.makedev(major, minor), f"/dev/{name}: config-linux.md, Default Devices"
+            )
         for name, target in DEFAULT_LINKS:
             if name == "core" and not os.path.exists(target):
                 continue  # as runc: no link to what this kernel was built without
@@ -190,16 +228,36 @@ class Rootfs:
     def _node(self, dev: Slot, name: str, mode: int, number: int, why: str) -> None:
         self.ops.call("mknodat", dev, name, mode, number, ok=(EEXIST,), why=why)
 
-    def console(self, socket: Slot, uid: int) -> Slot:
+    def console(self, socket: Slot, process: dict) -> Slot:
         """A terminal of the container's own devpts: its master goes to whoever asked, its peer becomes /dev/console."""
-        ops = self.ops
+        ops, uid, size = self.ops, process.get("user", {}).get("uid", 0), process.get("consoleSize")
         devpts = self.devpts or ops.path(self.root, "dev/pts", directory=True, why="terminals of the root itself")
-        master = ops.open(devpts, "ptmx", O["O_RDWR"] | O["O_NOCTTY"], name="pty master", resolve=1 | 2 | 4 | 8,
-                          why="a new terminal pair; the number comes from the container's own devpts")
+        master = ops.open(
+            devpts,
+            "ptmx",
+            O["O_RDWR"] | O["O_NOCTTY"],
+            name="pty master",
+            resolve=1 | 2 | 4 | 8,
+            why="a new terminal pair; the number comes from the container's own devpts",
+        )
         ops.call("ioctl", master, TIOCSPTLCK, Blob(bytes(4), "0"), why="unlock its other end")
         peer = Slot("pty peer")
-        ops.call("ioctl", master, TIOCGPTPEER, O["O_RDWR"] | O["O_NOCTTY"] | O["O_CLOEXEC"], out=peer,
-                 why="the other end by descriptor: no path, so nothing to swap (CVE-2025-52565)")
+        ops.call(
+            "ioctl",
+            master,
+            TIOCGPTPEER,
+            O["O_RDWR"] | O["O_NOCTTY"] | O["O_CLOEXEC"],
+            out=peer,
+            why="the other end by descriptor: no path, so nothing to swap (CVE-2025-52565)",
+        )
+        if size:
+            ops.call(
+                "ioctl",
+                master,
+                TIOCSWINSZ,
+                Blob(pack("HHHH", size["height"], size["width"], 0, 0), f"{size['height']} rows, {size['width']} columns"),
+                why="its size, before the program asks for it",
+            )
         if uid:
             ops.call("fchown", peer, uid, 0xFFFFFFFF, why="the terminal belongs to the container's user")
         if self.dev:
@@ -216,7 +274,9 @@ class Rootfs:
 
         for key, value in self.linux.get("sysctl", {}).items():
             path = "sys/" + (key if "/" in key else key.replace(".", "/"))
-            self.ops.append(write_file(path, value, dir=self.proc, resolve=1 | 2 | 4 | 8, why=f"sysctl {key} of the container's own namespace"))
+            self.ops.append(
+                write_file(path, value, dir=self.proc, resolve=1 | 2 | 4 | 8, why=f"sysctl {key} of the container's own namespace")
+            )
 
     def hide(self) -> None:
         """Masked and read-only paths: what of the kernel's /proc and /sys a container must not see or change."""
@@ -247,20 +307,30 @@ class Rootfs:
             place = ops.path(self.root, path, ok=(ENOENT, ENOTDIR), why=f"/{path} is to be hidden (if it is there)")
             tree = ops.clone_tree(self.null, "", why="the host's own /dev/null: no file of the image poses as it (CVE-2025-31133)")
             # A directory was hidden above already, and a file can't be mounted on one.
-            ops.call("move_mount", tree, "", place, "", 4 | 0x40, ok=(ENOTDIR,) if kind is None else (), why=f"/{path} reads as nothing")
+            ops.call(
+                "move_mount", tree, "", place, "", 4 | 0x40, ok=(ENOTDIR,) if kind is None else (), why=f"/{path} reads as nothing"
+            )
 
     def open_host(self) -> None:
         """What is needed of the host, opened while the host's root is still ours."""
         ops = self.ops
-        self.null = ops.open(None, "/dev/null", O["O_PATH"] | O["O_NOFOLLOW"], name="null", why="the host's /dev/null, to hide files behind")
-        self.host_proc = ops.open(None, "/proc", O["O_PATH"] | O["O_DIRECTORY"], name="host's proc", why="for files of the process itself")
+        self.null = ops.open(
+            None, "/dev/null", O["O_PATH"] | O["O_NOFOLLOW"], name="null", why="the host's /dev/null, to hide files behind"
+        )
+        self.host_proc = ops.open(
+            None, "/proc", O["O_PATH"] | O["O_DIRECTORY"], name="host's proc", why="for files of the process itself"
+        )
 
     def _empty_directory(self) -> Slot:
         if self._empty is None:
             # It has to be mounted somewhere before it can be cloned: over the place that pivot_root will bury.
             ops = self.ops
-            self._empty = ops.filesystem("tmpfs", [("mode", "755"), ("size", "0")], RDONLY | NOSUID | NODEV | NOEXEC,
-                                         why="an empty directory, to hide directories behind")
+            self._empty = ops.filesystem(
+                "tmpfs",
+                [("mode", "755"), ("size", "0")],
+                RDONLY | NOSUID | NODEV | NOEXEC,
+                why="an empty directory, to hide directories behind",
+            )
             ops.attach(self._empty, self.host_proc, why="over the host's /proc, which pivot_root is about to bury")
         return self._empty
 

@@ -6,21 +6,37 @@ from errno import errorcode as ERRNO
 from struct import unpack
 
 from minicontainer.kernel import flags as f
-from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, STORE, WAIT, WRITE, Blob, Op, PointerTo, Slot
+from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, STORE, UNKNOWN_PID, WAIT, WRITE, Blob, Op, PointerTo, Slot
 
 _AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
 _FD = {"FSOPEN_CLOEXEC": 1}
 # call: what each argument is; None prints it as it is.
 _DECODE: dict[str, tuple] = {
-    "mount": (None, None, None, f.MS, None), "umount2": (None, f.MNT), "fsopen": (None, _FD),
-    "fsconfig": (None, "fsconfig", None, None, None), "fsmount": (None, {"FSMOUNT_CLOEXEC": 1}, f.MOUNT_ATTR),
-    "open_tree": ("dir", None, f.OPEN_TREE), "move_mount": (None, None, None, None, f.MOVE_MOUNT),
-    "mount_setattr": (None, None, _AT, "mount_attr", None), "unshare": (f.CLONE,), "setns": (None, f.CLONE),
-    "mkdirat": ("dir", None, "octal"), "mknodat": ("dir", None, "mode", "device"), "umask": ("octal",),
-    "openat2": ("dir", None, "how", None), "prctl": ("prctl", "prctl1", "prctl2"), "seccomp": ("seccomp", None, None),
-    "keyctl": ("keyctl", None), "prlimit64": (None, "rlimit", None, None), "close_range": (None, "max", {"CLOSE_RANGE_CLOEXEC": 4}),
-    "rt_sigprocmask": ("sigmask", None, None, None), "ioctl": (None, "ioctl", None), "socket": ("socket", "socktype", None),
-    "bpf": ("bpf", None, None), "setgroups": (None, None), "symlinkat": (None, "dir", None),
+    "mount": (None, None, None, f.MS, None),
+    "umount2": (None, f.MNT),
+    "fsopen": (None, _FD),
+    "fsconfig": (None, "fsconfig", None, None, None),
+    "fsmount": (None, {"FSMOUNT_CLOEXEC": 1}, f.MOUNT_ATTR),
+    "open_tree": ("dir", None, f.OPEN_TREE),
+    "move_mount": (None, None, None, None, f.MOVE_MOUNT),
+    "mount_setattr": (None, None, _AT, "mount_attr", None),
+    "unshare": (f.CLONE,),
+    "setns": (None, f.CLONE),
+    "mkdirat": ("dir", None, "octal"),
+    "mknodat": ("dir", None, "mode", "device"),
+    "umask": ("octal",),
+    "openat2": ("dir", None, "how", None),
+    "prctl": ("prctl", "prctl1", "prctl2"),
+    "seccomp": ("seccomp", None, None),
+    "keyctl": ("keyctl", None),
+    "prlimit64": (None, "rlimit", None, None),
+    "close_range": (None, "max", {"CLOSE_RANGE_CLOEXEC": 4}),
+    "rt_sigprocmask": ("sigmask", None, None, None),
+    "ioctl": (None, "ioctl", None),
+    "socket": ("socket", "socktype", None),
+    "bpf": ("bpf", None, None),
+    "setgroups": (None, None),
+    "symlinkat": (None, "dir", None),
 }
 # What a refused write to a cgroup file means. Sources: cgroup-v1/{memory,cpusets}.rst, cgroup-v2.rst, sched-bwc.rst.
 _CGROUP_HINTS = {
@@ -32,7 +48,7 @@ _CGROUP_HINTS = {
     "EOPNOTSUPP": "this kernel no longer does this",
     "ENOSPC": "a cpuset needs CPUs and memory nodes before a process can enter",
 }
-_IOCTL = {0x40045431: "TIOCSPTLCK", 0x5441: "TIOCGPTPEER", 0x540E: "TIOCSCTTY"}
+_IOCTL = {0x40045431: "TIOCSPTLCK", 0x5441: "TIOCGPTPEER", 0x540E: "TIOCSCTTY", 0x5414: "TIOCSWINSZ"}
 
 
 def call(op: Op, pid_text: str = "PID") -> str:
@@ -40,12 +56,13 @@ def call(op: Op, pid_text: str = "PID") -> str:
     if op.kind == WRITE:
         where, path, data = op.args[:3]
         prefix = "" if type(where) is int else f"{where!r}/"
-        return f'write({prefix}{path}, "{_text(data)}")'.replace(str(0x7FFFFFFF), pid_text)
+        return f'write({prefix}{path}, "{_text(data)}")'.replace(str(UNKNOWN_PID), pid_text)
     if op.kind == MAKE:
         root, path, _, is_file = op.args
-        return f'openat2({root!r}, "{path}", O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS), {"a file" if is_file else "mkdirat"} where missing'
+        made = "a file" if is_file else "mkdirat"
+        return f'openat2({root!r}, "{path}", O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS), {made} where missing'
     if op.kind == RTNL:
-        return f"sendto(rtnetlink, {op.args[1].text})".replace(str(0x7FFFFFFF), pid_text)
+        return f"sendto(rtnetlink, {op.args[1].text})".replace(str(UNKNOWN_PID), pid_text)
     if op.kind == WAIT:
         return f"read({op.args[0]!r}, 1 byte)"
     if op.kind == SENDFD:
@@ -58,7 +75,7 @@ def call(op: Op, pid_text: str = "PID") -> str:
         more = f" (or {len(paths) - 1} more folders of PATH)" if len(paths) > 1 else ""
         return f'execve("{paths[0]}"{more}, [{", ".join(map(_quote, argv))}], {len(env)} variables)'
     kinds = (*_DECODE.get(op.call, ()), *(None,) * 6)
-    return f"{op.call}({', '.join(_argument(op, a, k) for a, k in zip(op.args, kinds))})".replace(str(0x7FFFFFFF), pid_text)
+    return f"{op.call}({', '.join(_argument(op, a, k) for a, k in zip(op.args, kinds))})".replace(str(UNKNOWN_PID), pid_text)
 
 
 def arguments(op: Op) -> list[object]:
@@ -73,18 +90,23 @@ def arguments(op: Op) -> list[object]:
     return out
 
 
-def _argument(op: Op, value: object, kind: object) -> str:  # noqa: C901  (a table in the form of ifs: one line a kind)
+def _argument(op: Op, value: object, kind: object) -> str:
     if type(value) is str:
         return _quote(value)
     if type(value) is Slot:
         return repr(value)
     if kind == "how":
         flags, mode, resolve = unpack("QQQ", value.data)  # type: ignore[attr-defined]
-        return f"{{{f.names(flags, f.O)}{f', mode={mode:#o}' if mode else ''}{', ' + f.names(resolve, f.RESOLVE) if resolve else ''}}}"
+        return (
+            f"{{{f.names(flags, f.O)}{f', mode={mode:#o}' if mode else ''}{', ' + f.names(resolve, f.RESOLVE) if resolve else ''}}}"
+        )
     if kind == "mount_attr":
         on, off, propagation, _ = unpack("QQQQ", value.data)  # type: ignore[attr-defined]
-        parts = [f"set {f.names(on, f.MOUNT_ATTR)}" if on else "", f"clear {f.names(off, f.MOUNT_ATTR)}" if off else "",
-                 f.names(propagation, f.MS) if propagation else ""]
+        parts = [
+            f"set {f.names(on, f.MOUNT_ATTR)}" if on else "",
+            f"clear {f.names(off, f.MOUNT_ATTR)}" if off else "",
+            f.names(propagation, f.MS) if propagation else "",
+        ]
         return f"{{{', '.join(p for p in parts if p)}}}"
     if isinstance(value, (Blob, PointerTo)):
         return f"{{{value!r}}}"
@@ -114,9 +136,17 @@ def _argument(op: Op, value: object, kind: object) -> str:  # noqa: C901  (a tab
         return f.CAPABILITIES[value]
     if kind == "prctl1" and op.args[0] == f.PR["PR_SET_PDEATHSIG"]:
         return "SIGKILL" if value == 9 else str(value)
-    single = {"fsconfig": {v: k for k, v in f.FSCONFIG.items()}, "rlimit": dict(enumerate(f.RLIMIT)), "ioctl": _IOCTL,
-              "seccomp": {1: "SECCOMP_SET_MODE_FILTER"}, "keyctl": {1: "KEYCTL_JOIN_SESSION_KEYRING"}, "bpf": {5: "BPF_PROG_LOAD", 8: "BPF_PROG_ATTACH", 9: "BPF_PROG_DETACH"}, "sigmask": {2: "SIG_SETMASK"},
-              "socket": {16: "AF_NETLINK"}, "socktype": {3 | 0o2000000: "SOCK_RAW|SOCK_CLOEXEC"}}
+    single = {
+        "fsconfig": {v: k for k, v in f.FSCONFIG.items()},
+        "rlimit": dict(enumerate(f.RLIMIT)),
+        "ioctl": _IOCTL,
+        "seccomp": {1: "SECCOMP_SET_MODE_FILTER"},
+        "keyctl": {1: "KEYCTL_JOIN_SESSION_KEYRING"},
+        "bpf": {5: "BPF_PROG_LOAD", 8: "BPF_PROG_ATTACH", 9: "BPF_PROG_DETACH"},
+        "sigmask": {2: "SIG_SETMASK"},
+        "socket": {16: "AF_NETLINK"},
+        "socktype": {3 | 0o2000000: "SOCK_RAW|SOCK_CLOEXEC"},
+    }
     if isinstance(kind, str) and kind in single:
         return single[kind].get(value, str(value))
     return "NULL" if value == 0 and op.call in ("mount", "fsconfig") else str(value)
@@ -131,7 +161,10 @@ def hint(op: Op, errno: int) -> str:
         ("fsopen", "ENODEV"): "this kernel has no such file system: load its module, or leave the mount out",
         ("mount", "ENODEV"): "this kernel has no such file system: modprobe it (overlay for images), or use --rootfs DIR",
         ("fsconfig", "EINVAL"): "the file system refuses this option; dmesg may say why",
-        ("prlimit64", "EPERM"): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
+        (
+            "prlimit64",
+            "EPERM",
+        ): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
         ("write_file", "EACCES"): "the host refuses this value",
         ("write_file", "ENOENT"): "this kernel has no such setting",
         ("write_file", "EBUSY"): "the cgroup is in use",
@@ -145,7 +178,7 @@ def hint(op: Op, errno: int) -> str:
         return _CGROUP_HINTS.get(name, "")
     if name == "ENOSPC":
         return "the disk is full: free some space (`df`), or choose another data root with --root"
-    if name == "ENOSPC" or (op.kind == MAKE and name in ("EROFS",)):
+    if op.kind == MAKE and name == "EROFS":
         return "the root is read only and lacks this mount point"
     return table.get((op.call, name), "")
 

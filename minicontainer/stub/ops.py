@@ -12,6 +12,8 @@ SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC, STORE = range(1, 9)
 
 O_WRONLY = 1
 
+UNKNOWN_PID = 0x77777777  # stands for a pid while there is none: more than any kernel hands out
+
 
 class Slot:
     """A file descriptor that an op yields and later ops use. A forgiven failure leaves it empty, and its users skip."""
@@ -76,8 +78,9 @@ def syscall(name: str, *args: object, out: Slot | None = None, ok: tuple = (), w
     return Op(SYSCALL, name, args, why, out, ok)
 
 
-def write_file(path: str, data: bytes | str, *, why: str, ok: tuple = (), dir: Slot | None = None, flags: int = O_WRONLY,
-               resolve: int = 0) -> Op:
+def write_file(
+    path: str, data: bytes | str, *, why: str, ok: tuple = (), dir: Slot | None = None, flags: int = O_WRONLY, resolve: int = 0
+) -> Op:
     """Opens a file that is there (flags, resolve: openat2(2)), writes data in one write, closes."""
     raw = data.encode() if isinstance(data, str) else data
     return Op(WRITE, "write_file", (AT_FDCWD if dir is None else dir, path, raw, len(raw), flags, resolve), why, None, ok)
@@ -88,8 +91,7 @@ def mkdir(path: str, mode: int = 0o755, *, why: str, ok: tuple = (), dir: Slot |
     return Op(SYSCALL, "mkdirat", (AT_FDCWD if dir is None else dir, path, mode), why, None, ok)
 
 
-def openat2(dir: Slot | None, path: str, flags: int, *, out: Slot, why: str, resolve: int = 0, mode: int = 0,
-            ok: tuple = ()) -> Op:
+def openat2(dir: Slot | None, path: str, flags: int, *, out: Slot, why: str, resolve: int = 0, mode: int = 0, ok: tuple = ()) -> Op:
     """openat2(2); the descriptor is always close-on-exec."""
     from struct import pack
 

@@ -8,6 +8,10 @@ from struct import Struct, pack_into, unpack_from
 from minicontainer.kernel import syscalls
 from minicontainer.stub.ops import SYSCALL, Blob, Op, PointerTo, Slot
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
+
 _PLAN = Struct("=7Ii")
 _OP = Struct("=HHBBhii6Q")
 _RESULT = Struct("=iiqQQ")
@@ -58,7 +62,7 @@ class Program:
             descriptors[self._slots[slot]] = fd
         pack_into(f"={PLAN_SLOTS}i", code, _PLAN.size, *descriptors)
         code[_HEAD:results_at] = encoded
-        code[self._base:relocs_at] = self._blob
+        code[self._base : relocs_at] = self._blob
         pack_into(f"={len(self._relocs)}I", code, relocs_at, *self._relocs)
         self.code = code
         self._results_at = results_at
@@ -125,16 +129,16 @@ class Program:
             self._relocs.append(at + offset)
         return at
 
-    def results(self, code: object = None) -> list[Result]:
+    def results(self, code: bytes | bytearray | mmap | None = None) -> list[Result]:
         """The results, read from this program's bytes or from the memory shared with whoever runs it."""
         source = self.code if code is None else code
         return [Result(*_RESULT.unpack_from(source, self._results_at + i * _RESULT.size)) for i in range(len(self.ops))]
 
-    def failed(self, code: object = None) -> int:
+    def failed(self, code: bytes | bytearray | mmap | None = None) -> int:
         """The index of the op that failed, or -1."""
         return unpack_from("=i", self.code if code is None else code, 28)[0]
 
-    def descriptor(self, slot: Slot, code: object = None) -> int:
+    def descriptor(self, slot: Slot, code: bytes | bytearray | mmap | None = None) -> int:
         """The descriptor number in a slot, as whoever runs the program has it; -1 if empty."""
         return unpack_from("=i", self.code if code is None else code, _PLAN.size + 4 * self._slots[slot])[0]
 
