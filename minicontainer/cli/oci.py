@@ -193,7 +193,7 @@ def exec_(root: str, argv: list[str]) -> int:
     container = lifecycle.load(root, args[0])
     if values["process"]:
         with open(values["process"], "rb") as f:
-            process = fastjson.loads(f.read())
+            process: dict = fastjson.loads(f.read())  # type: ignore[assignment]  # an object, by the spec
     else:
         process = dict(lifecycle.load_spec(container.state["bundle"])["process"])
         process.update(args=args[1:], terminal=values["tty"], env=[*process.get("env", ()), *values["env"]])

@@ -6,6 +6,7 @@ import os
 import select
 from time import sleep
 
+from minicontainer.engine import container as box
 from minicontainer.engine import end
 from minicontainer.engine.container import SHORT, Container, Life
 from minicontainer.engine.values import signal_number
@@ -106,6 +107,8 @@ def pause(container: Container, *, frozen: bool) -> None:
     if cgroup.frozen() == frozen:
         raise Conflict(f"Container {container.ident[:SHORT]} is {'already' if frozen else 'not'} paused")
     cgroup.freeze() if frozen else cgroup.thaw()
+    # Whoever holds the lock of a running container only watches; ps and metrics need not ask the kernel.
+    box.write_json(f"{container.config.state}/containers/{container.ident}/state.json", {**state, "paused": frozen})
 
 
 def _pidfd(container: Container) -> int | None:
