@@ -50,7 +50,7 @@ remove_everything() {
     for family in inet ip ip6; do nft delete table $family $table 2>/dev/null || true; done
     while IFS= read -r folder; do rmdir "$folder" || status=1; done \
         < <(find /sys/fs/cgroup -depth -maxdepth 4 -type d -path "*/$parent*")
-    rm -rf "$place"
+    rm -rf "$place" /run/minicontainer-demo.lock
     [ "$status" = 0 ] || printf '\ndemo: something failed (status %s); what it had started is removed\n' "$status" >&2
     exit "$status"
 }
@@ -67,7 +67,6 @@ wait_for() {
 }
 
 prepare() {
-    [ "$(id -u)" = 0 ] || fail "containers need root; run: sudo make demo"
     rm -rf "$place"
     mkdir -p "$place"
     printf '[network]\nbridge = "%s"\ntable = "%s"\nipv4 = "10.213.88.0/24"\nipv6 = "fd00:213:88::/64"\n[cgroup]\nparent = "%s"\n' \
@@ -165,6 +164,9 @@ what_next() {
 TEXT
 }
 
+[ "$(id -u)" = 0 ] || fail "containers need root; run: sudo make demo"
+exec 9>/run/minicontainer-demo.lock
+flock --nonblock 9 || fail "another demo is running on this machine; wait until it has ended"
 trap remove_everything EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
