@@ -198,16 +198,17 @@ def _promised(container: Container, points: list) -> dict[str, bool]:
 
 
 def _make_volumes(container: Container, points: list, layers: list[str]) -> None:
+    anonymous = [p.volume for p in points if p.anonymous]
+    if anonymous and not container.record.get("anonymous_volumes"):
+        # On record before they are there, so that who reclaims the container finds them.
+        container.record["anonymous_volumes"] = anonymous
+        box.write_json(f"{container.dir}/container.json", container.record)
     make_sources(points)
     from minicontainer.engine import volumes
 
     for point in points:
         if point.copy_up:
             volumes.copy_up(point.source, point.destination, layers, f"{container.dir}/merged")
-    anonymous = [p.volume for p in points if p.anonymous]
-    if anonymous and not container.record.get("anonymous_volumes"):
-        container.record["anonymous_volumes"] = anonymous
-        box.write_json(f"{container.dir}/container.json", container.record)
 
 
 def _note_phases(container: Container, launch: Launch) -> None:

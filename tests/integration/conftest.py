@@ -1,0 +1,86 @@
+"""Fixtures of the integration tests: real containers on directories, cgroups and a network namespace of their own."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.ours import PROGRAM, REPOSITORY
+from tests.integration.engine import IMAGE, Engine, new_engine
+from tests.integration.leftovers import here, left
+
+
+def _missing() -> str:
+    """Why there can be no container here, or an empty string."""
+    if os.geteuid() != 0:
+        return "containers need root"
+    for tool in ("nsenter", "unshare", "ip", "nft"):
+        if shutil.which(tool) is None:
+            return f"the tests need {tool}"
+    if not os.path.exists(PROGRAM) or not glob.glob(f"{REPOSITORY}/minicontainer/kernel/_kernel.*.so"):
+        return "not compiled yet: make ext"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """busybox' root file system as a tarball."""
+    path = str(tmp_path_factory.mktemp("images") / "busybox.tar")
+    subprocess.run([sys.executable, f"{REPOSITORY}/images/busybox/build.py", path], cwd=REPOSITORY, check=True,
+                   env={**os.environ, "PYTHONPATH": REPOSITORY})
+    return path
+
+
+@pytest.fixture(scope="session")
+def _shared_engine(tarball: str) -> Iterator[Engine]:
+    missing = _missing()
+    if missing:
+        pytest.skip(missing)
+    engine = new_engine()
+    try:
+        engine.import_rootfs(tarball, IMAGE)
+        engine.box("-v", "/volume", IMAGE, "true")  # what is made once and stays: the folders of the data root
+        engine.empty = here(engine)
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(engine.directory)
+
+
+@pytest.fixture
+def engine(_shared_engine: Engine) -> Iterator[Engine]:
+    """minicontainer with the image `busybox`. Its containers are removed after each test, and nothing may be left of them."""
+    yield _shared_engine
+    _shared_engine.clear()
+    after = here(_shared_engine)
+    rest = left(_shared_engine.empty, after)
+    _shared_engine.empty = after  # a failure is told once
+    assert not rest, f"the test's containers are removed, but these are left: {rest}"
+
+
+@pytest.fixture
+def other_engine(_shared_engine: Engine, tarball: str) -> Iterator[Engine]:
+    """An engine for one test alone, for those that break things."""
+    engine = new_engine()
+    try:
+        engine.import_rootfs(tarball, IMAGE)
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(engine.directory)
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path, tarball: str) -> Path:
+    """A root file system as a folder that a test may spoil."""
+    folder = tmp_path / "rootfs"
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", tarball, "-C", folder], check=True)
+    return folder

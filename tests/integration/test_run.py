@@ -1,0 +1,341 @@
+"""`run` in the foreground: exit codes, streams, and what each flag does, read from inside the container."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.engine import IMAGE, Engine, until
+
+# -- exit codes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "code"), [
+    (("true",), 0), (("sh", "-c", "exit 42"), 42), (("false",), 1),
+    (("no-such-program",), 127), (("/no/such/program",), 127), (("/etc/passwd",), 126), (("/tmp",), 126),
+])  # fmt: skip
+def test_exit_code_is_dockers(engine: Engine, words: tuple[str, ...], code: int) -> None:
+    """The program's own exit code; 127 for one that is not there, 126 for what can't be executed."""
+    assert engine.box(IMAGE, *words).code == code
+
+
+def test_a_bad_flag_is_125(engine: Engine) -> None:
+    """125 says that minicontainer itself failed, not the program."""
+    assert engine.box("--no-such-flag", IMAGE, "true").code == 125
+
+
+def test_a_program_killed_by_the_host_is_137(engine: Engine) -> None:
+    """128 + the signal that ended it."""
+    with engine.spawn("run", "--rm", "--network", "none", "--name", "victim", IMAGE, "sleep", "600") as running:
+        until(lambda: engine.do("inspect", "--format", "{{.State.Status}}", "victim").out == "running\n", "it runs")
+        os.kill(engine.pid("victim"), signal.SIGKILL)
+        assert running.wait(60) == 137
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "TERM"), (signal.SIGUSR1, "USR1"), (signal.SIGHUP, "HUP"), (signal.SIGINT, "INT")])
+def test_signals_are_forwarded(engine: Engine, number: int, name: str) -> None:
+    """A signal to the command reaches the program, which decides what it means."""
+    script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done"
+    with engine.spawn("run", "--rm", "--network", "none", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(number)
+        assert running.stdout.read() == f"got {name}\n".encode()
+        assert running.wait(60) == 9
+
+
+def test_a_program_that_a_signal_ends_is_143(engine: Engine) -> None:
+    """SIGTERM forwarded through --init ends the program: 128 + 15."""
+    if not os.path.exists("/usr/bin/tini-static"):
+        pytest.skip("--init needs a static tini: apt-get install tini")
+    with engine.spawn("run", "--rm", "--init", "--network", "none", IMAGE, "sh", "-c", "echo ready; exec sleep 600", stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        running.terminate()
+        assert running.wait(60) == 143
+
+
+def test_without_sig_proxy_signals_end_only_the_command(engine: Engine) -> None:
+    """--sig-proxy=false: the program does not get the signal."""
+    script = "trap 'echo got it' USR1; echo ready; sleep 1; echo end"
+    with engine.spawn("run", "--rm", "--sig-proxy=false", "--network", "none", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(signal.SIGUSR1)
+        assert running.stdout.read() == b"end\n"
+
+
+# -- streams ---------------------------------------------------------------------------------------------------------------
+
+
+def test_much_output_arrives_whole_and_apart(engine: Engine) -> None:
+    """Megabytes on both outputs come through unchanged, each on its own stream."""
+    script = "dd if=/dev/zero bs=64k count=100 2>/dev/null | tr '\\0' o & dd if=/dev/zero bs=64k count=50 2>/dev/null | tr '\\0' e >&2; wait"
+    done = engine.box(IMAGE, "sh", "-c", script)
+    assert done.code == 0
+    assert done.out == "o" * 6553600
+    assert done.err == "e" * 3276800
+
+
+def test_bytes_are_not_touched(engine: Engine) -> None:
+    """Every byte value goes in by -i and comes out as it was."""
+    data = bytes(range(256)) * 5000
+    out = engine.sh("md5sum", "-i", stdin=data)
+    assert out.split()[0] == hashlib.md5(data).hexdigest()
+
+
+def test_input_ends(engine: Engine) -> None:
+    """With -i the end of the user's input is the end of the program's."""
+    assert engine.sh("cat; echo end", "-i", stdin=b"one\ntwo\n") == "one\ntwo\nend\n"
+
+
+def test_without_interactive_input_is_empty(engine: Engine) -> None:
+    """Without -i the program reads /dev/null, whatever the user's input is."""
+    assert engine.sh("cat; readlink /proc/self/fd/0", stdin=b"secret\n") == "/dev/null\n"
+
+
+def test_a_reader_that_goes_away_does_not_hang(engine: Engine) -> None:
+    """`run … | head` ends."""
+    with engine.spawn("run", "--rm", "--network", "none", IMAGE, "yes", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        assert running.stdout is not None
+        assert running.stdout.read(2) == b"y\n"
+        running.stdout.close()
+        assert running.wait(60) != 0
+
+
+# -- what runs -------------------------------------------------------------------------------------------------------------
+
+
+def test_environment(engine: Engine, tmp_path: Path) -> None:
+    """-e sets, -e NAME takes the caller's, --env-file reads; docker's own variables are there, the caller's are not."""
+    (tmp_path / "env").write_text("# comment\nFILE=from a file\nBOTH=file\n")
+    done = engine.do("run", "--rm", "--network", "none", "-h", "box", "-e", "A=b c", "-e", "TAKEN", "-e", "NOT_SET", "--env-file", str(tmp_path / "env"),
+                     "-e", "BOTH=flag", IMAGE, "env", env={"TAKEN": "from the caller", "HIDDEN": "x"})
+    assert sorted(done.out.splitlines()) == sorted([
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=box", "HOME=/root",
+        "A=b c", "TAKEN=from the caller", "FILE=from a file", "BOTH=flag"])  # fmt: skip
+
+
+def test_working_directory(engine: Engine) -> None:
+    """-w is where the program stands, made where the image lacks it."""
+    assert engine.sh("pwd; stat -c '%U %a' .", "-w", "/srv/deep/er") == "/srv/deep/er\nroot 755\n"
+
+
+@pytest.mark.parametrize(("user", "ids"), [
+    ("nobody", "uid=65534 gid=65534 groups=65534"), ("1234", "uid=1234 gid=0 groups=0"), ("1234:55", "uid=1234 gid=55 groups=55"),
+    ("0:99", "uid=0 gid=99 groups=99"), ("root", "uid=0 gid=0 groups=0"), ("nobody:root", "uid=65534 gid=0 groups=0"),
+])  # fmt: skip
+def test_user(engine: Engine, user: str, ids: str) -> None:
+    """-u takes names and numbers, resolved by the image's own files."""
+    out = engine.sh("echo uid=$(id -u) gid=$(id -g) groups=$(id -G)", "-u", user)
+    assert out.strip() == ids
+
+
+def test_unknown_user(engine: Engine) -> None:
+    """A name that the image does not have is an error that says so."""
+    done = engine.box("-u", "nosuchuser", IMAGE, "true")
+    assert done.code == 125
+    assert "nosuchuser" in done.err
+
+
+def test_more_groups(engine: Engine) -> None:
+    """--group-add by number joins the user's own."""
+    assert set(engine.sh("id -G", "-u", "1000:1000", "--group-add", "2000", "--group-add", "3000").split()) == {"1000", "2000", "3000"}
+
+
+def test_hostname(engine: Engine) -> None:
+    """-h is the host name and in /etc/hosts and /etc/hostname; without it the short id is."""
+    assert engine.sh("hostname; cat /etc/hostname; echo $HOSTNAME", "-h", "someone") == "someone\n" * 3
+    name = engine.detached(IMAGE, "sh", "-c", "hostname; exec sleep 600")
+    assert engine.ok("exec", name, "hostname") == name[:12] + "\n"
+
+
+def test_domain_name(engine: Engine) -> None:
+    """--domainname is the kernel's NIS domain name."""
+    assert engine.sh("cat /proc/sys/kernel/domainname", "--domainname", "example.org") == "example.org\n"
+
+
+def test_entrypoint(engine: Engine) -> None:
+    """--entrypoint comes before the arguments."""
+    assert engine.box("--entrypoint", "/bin/echo", IMAGE, "a", "b").out == "a b\n"
+
+
+def test_init(engine: Engine) -> None:
+    """With --init process 1 is tini, which reaps what loses its parent."""
+    if not os.path.exists("/usr/bin/tini-static"):
+        pytest.skip("--init needs a static tini: apt-get install tini")
+    script = "cat /proc/1/comm; (sleep 0.1 & ) ; sleep 0.5; grep -l '^State:.*zombie' /proc/[0-9]*/status | wc -l"
+    assert engine.sh(script, "--init").split() == ["init", "0"]
+
+
+def test_umask(engine: Engine) -> None:
+    """022, whatever the caller's is."""
+    old = os.umask(0o077)
+    try:
+        assert engine.sh("umask; touch /x; stat -c %a /x") == "0022\n644\n"
+    finally:
+        os.umask(old)
+
+
+def test_ulimit(engine: Engine) -> None:
+    """--ulimit sets soft and hard limits."""
+    assert engine.sh("ulimit -Sn; ulimit -Hn; ulimit -c", "--ulimit", "nofile=100:200", "--ulimit", "core=0") == "100\n200\n0\n"
+
+
+def test_oom_score(engine: Engine) -> None:
+    """--oom-score-adj is the program's."""
+    assert engine.sh("cat /proc/self/oom_score_adj", "--oom-score-adj", "500") == "500\n"
+
+
+def test_sysctl(engine: Engine) -> None:
+    """--sysctl sets what belongs to the container's namespaces, and the host's value stays."""
+    with open("/proc/sys/kernel/msgmax") as f:
+        before = f.read()
+    out = engine.sh("cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_default_ttl", "--sysctl", "kernel.msgmax=4097",
+                    "--sysctl", "net.ipv4.ip_default_ttl=77")
+    assert out == "4097\n77\n"
+    with open("/proc/sys/kernel/msgmax") as f:
+        assert f.read() == before
+
+
+# -- files -----------------------------------------------------------------------------------------------------------------
+
+
+def test_read_only(engine: Engine) -> None:
+    """--read-only: the root can't be written, /dev/shm and a --tmpfs can."""
+    out = engine.sh("touch /x 2>&1; touch /etc/hosts 2>&1; touch /dev/shm/x /tmp/x && echo ok", "--read-only", "--tmpfs", "/tmp")
+    assert out.splitlines() == ["touch: /x: Read-only file system", "touch: /etc/hosts: Read-only file system", "ok"]
+
+
+def test_tmpfs(engine: Engine) -> None:
+    """--tmpfs with options: size and mode are as asked, docker's guards are on."""
+    out = engine.sh("stat -c %a /scratch; df -k /scratch | tail -1 | awk '{print $2}'; grep ' /scratch ' /proc/mounts", "--tmpfs", "/scratch:size=1m,mode=700")
+    mode, size, mount = out.splitlines()
+    assert (mode, size) == ("700", "1024")
+    assert {"nosuid", "nodev", "noexec"} <= set(mount.split()[3].split(","))
+
+
+def test_bind(engine: Engine, tmp_path: Path) -> None:
+    """-v shares a folder both ways; :ro only one way."""
+    (tmp_path / "file").write_text("from the host\n")
+    out = engine.sh("cat /data/file; echo back >/data/new; touch /ro/x 2>&1 || true", "-v", f"{tmp_path}:/data", "-v", f"{tmp_path}:/ro:ro")
+    assert out == "from the host\ntouch: /ro/x: Read-only file system\n"
+    assert (tmp_path / "new").read_text() == "back\n"
+
+
+def test_bind_of_a_file(engine: Engine, tmp_path: Path) -> None:
+    """A single file can be mounted, over one of the image or where there is none."""
+    (tmp_path / "file").write_text("mine\n")
+    assert engine.sh("cat /etc/passwd /new/place", "-v", f"{tmp_path}/file:/etc/passwd", "-v", f"{tmp_path}/file:/new/place") == "mine\nmine\n"
+
+
+def test_bind_makes_a_missing_folder(engine: Engine, tmp_path: Path) -> None:
+    """-v makes the folder on the host, as docker does; --mount refuses."""
+    assert engine.box("-v", f"{tmp_path}/made/here:/data", IMAGE, "true").code == 0
+    assert (tmp_path / "made" / "here").is_dir()
+    done = engine.box("--mount", f"type=bind,source={tmp_path}/not,target=/data", IMAGE, "true")
+    assert done.code == 125
+    assert "does not exist" in done.err
+
+
+def test_mount(engine: Engine, tmp_path: Path) -> None:
+    """--mount: bind read-only, tmpfs with a size."""
+    out = engine.sh("touch /data/x 2>&1; df -k /t | tail -1 | awk '{print $2}'", "--mount", f"type=bind,source={tmp_path},target=/data,readonly",
+                    "--mount", "type=tmpfs,target=/t,tmpfs-size=2m")
+    assert out == "touch: /data/x: Read-only file system\n2048\n"
+
+
+def test_a_read_only_bind_is_read_only_below(engine: Engine, tmp_path: Path) -> None:
+    """:ro holds for mounts below the folder too."""
+    (tmp_path / "below").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "below"], check=True)
+    try:
+        done = engine.box("-v", f"{tmp_path}:/data:ro", IMAGE, "touch", "/data/below/x")
+        assert done.code == 1
+        assert "Read-only file system" in done.err
+    finally:
+        subprocess.run(["umount", tmp_path / "below"], check=True)
+
+
+def test_a_named_volume_lives_on(engine: Engine) -> None:
+    """A named volume is filled from the image the first time, and outlives its container."""
+    try:
+        assert engine.sh("head -n 1 /etc/passwd; echo kept >/etc/mine", "-v", "testvolume:/etc").startswith("root:")
+        assert engine.sh("cat /vol/mine; head -n 1 /vol/group", "-v", "testvolume:/vol") == "kept\nroot:x:0:\n"
+    finally:
+        shutil.rmtree(f"{engine.directory}/root/volumes/testvolume")
+
+
+def test_an_anonymous_volume_goes_with_its_container(engine: Engine) -> None:
+    """-v /path is a volume without a name. (The fixture finds what is left of it.)"""
+    assert engine.sh("touch /vol/x; grep -c ' /vol ' /proc/mounts", "-v", "/vol") == "1\n"
+    name = engine.detached("-v", "/vol", IMAGE, "sh", "-c", "ls /vol; touch /vol/kept")
+    assert engine.ok("wait", name) == "0\n"
+    engine.ok("start", name)
+    assert engine.ok("wait", name) == "0\n"
+    assert engine.ok("logs", name) == "kept\n"  # the second start found the first one's volume
+
+
+def test_removed_for_good(engine: Engine) -> None:
+    """After --rm neither a record, a folder, a name nor a state is there. (The fixture looks for all the rest.)"""
+    engine.box("--name", "gone", IMAGE, "true")
+    assert engine.ok("ps", "-aq") == ""
+    assert os.listdir(f"{engine.directory}/root/containers") == os.listdir(f"{engine.directory}/state/containers") == []
+
+
+def test_name_is_taken(engine: Engine) -> None:
+    """A second container of the same name is refused, in docker's words, and leaves nothing."""
+    ident = engine.ok("create", "--name", "twin", IMAGE, "true").strip()
+    done = engine.box("--name", "twin", IMAGE, "true")
+    assert done.code == 125
+    assert f'The container name "/twin" is already in use by container "{ident}"' in done.err
+    assert engine.ok("ps", "-aq", "--no-trunc") == f"{ident}\n"
+
+
+def test_cidfile(engine: Engine, tmp_path: Path) -> None:
+    """--cidfile holds the id; a second container may not overwrite it."""
+    path = tmp_path / "cid"
+    ident = engine.detached("--cidfile", str(path), IMAGE, "sleep", "600")
+    assert path.read_text() == ident
+    done = engine.box("--cidfile", str(path), IMAGE, "true")
+    assert done.code == 125
+    assert "container ID file found" in done.err
+    assert path.read_text() == ident
+
+
+def test_label(engine: Engine) -> None:
+    """--label is kept and can be filtered by."""
+    ident = engine.ok("create", "--label", "colour=blue", "-l", "plain", IMAGE, "true").strip()
+    assert engine.field(ident, '{{json .Config.Labels}}') == '{"colour": "blue", "plain": ""}'
+    assert engine.ok("ps", "-aq", "--no-trunc", "--filter", "label=colour=blue") == f"{ident}\n"
+    assert engine.ok("ps", "-aq", "--filter", "label=colour=red") == ""
+
+
+def test_shm_size(engine: Engine) -> None:
+    """--shm-size is the size of /dev/shm."""
+    assert engine.sh("df -k /dev/shm | tail -1 | awk '{print $2}'", "--shm-size", "1m") == "1024\n"
+
+
+def test_ten_runs_at_once(engine: Engine) -> None:
+    """Concurrent foreground runs do not disturb one another."""
+    running = [engine.spawn("run", "--rm", "--network", "none", IMAGE, "echo", str(i), stdout=subprocess.PIPE) for i in range(10)]
+    assert [p.communicate(timeout=120)[0] for p in running] == [f"{i}\n".encode() for i in range(10)]
+
+
+def test_a_start_is_quick(engine: Engine) -> None:
+    """A run takes well under a second even on a busy machine (the benchmark measures it; this catches an accident)."""
+    if os.path.exists("/run/guest"):
+        pytest.skip("software emulation is slow")
+    times = []
+    for _ in range(5):
+        begin = time.monotonic()
+        engine.box(IMAGE, "true")
+        times.append(time.monotonic() - begin)
+    assert min(times) < 0.5
