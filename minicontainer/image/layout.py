@@ -164,7 +164,10 @@ class Work:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         os.close(self.trash)
-        _remove_work(self._layout.tmp, self._name, self.fd)
+        try:
+            _remove_work(self._layout.tmp, self._name, self.fd)
+        except OSError as e:
+            raise _cannot("be cleaned", self.path, e) from None
 
     def create(self, name: str) -> int:
         """A new file in it, open for writing."""

@@ -79,14 +79,17 @@ class Store:
         name, descriptor = _find(self._read(), ref)
         id = descriptor["annotations"][ID_KEY]
         document = self.layout.read_blob(id)
-        layers = [self.layout.layer(diff_id) + "/fs" for diff_id in reversed(document["rootfs"]["diff_ids"])]
+        layers = [self.layout.layer(diff_id) + "/fs" for diff_id in reversed(_diff_ids(document, ref))]
         for path in layers:
             if not os.path.isdir(path):
                 raise ImageError(f"image {ref} is damaged: its layer {path} is gone", "Remove it and import it again.")
         return Image(name or descriptor["annotations"].get(NAME_KEY, ""), id, descriptor["digest"], document, layers)
 
     def reading(self) -> Lock:
-        """`with store.reading():` no image goes away: to resolve one and record its use in one step."""
+        """`with store.reading():` no image goes away: to resolve one and record its use in one step.
+
+        ImageError if there is no store yet, and so nothing to resolve.
+        """
         return self.layout.lock(False)
 
     def _read(self) -> Descriptors:
@@ -137,6 +140,7 @@ class Store:
     def tag(self, ref: str, name: str) -> None:
         """Give the image ref a further name, which may so far have been another image's."""
         wanted = reference.parse(name)
+        _find(self._read(), ref)  # without an image there may be nothing to lock
         with self.layout.lock(True):
             _, descriptor = _find(self._read(), ref)
             self._write(_named(self.layout.read_index(), descriptor, wanted))
@@ -148,6 +152,7 @@ class Store:
         Returns docker's lines ("Untagged: …", "Deleted: sha256:…"). Conflict if a container uses the image (force then
         only takes the name away), or if ref is an id and the image has several names (force takes them all).
         """
+        _find(self._read(), ref)  # without an image there may be nothing to lock
         with Work(self.layout) as work, self.layout.lock(True):
             by_name, descriptor = _find(self._read(), ref)
             id = descriptor["annotations"][ID_KEY]
@@ -224,13 +229,21 @@ class Store:
             blobs.add(hex_of(manifest["config"]["digest"]))
             blobs.update(hex_of(layer["digest"]) for layer in manifest["layers"])
             config = self.layout.read_blob(manifest["config"]["digest"])
-            layers.update(hex_of(diff_id) for diff_id in config["rootfs"]["diff_ids"])
+            layers.update(hex_of(diff_id) for diff_id in _diff_ids(config, manifest["config"]["digest"]))
         for name in os.listdir(self.layout.blobs):
             if name not in blobs:
                 os.unlink(f"{self.layout.blobs}/{name}")
         for name in os.listdir(self.layout.layers):
             if name not in layers:
                 os.rename(f"{self.layout.layers}/{name}", f"{work.path}/{name}")
+
+
+def _diff_ids(document: dict, ref: str) -> list[str]:
+    """The layers that an image config names, lowest first. ImageError if it names none in the way it should."""
+    rootfs = document.get("rootfs")
+    if not isinstance(rootfs, dict) or not isinstance(rootfs.get("diff_ids"), list):
+        raise ImageError(f"image {ref} is damaged: its config has no rootfs.diff_ids", "Remove it and import it again.")
+    return rootfs["diff_ids"]
 
 
 def _descriptor(descriptor: dict, id: str, name: str) -> dict:

@@ -60,8 +60,9 @@ def test_missing_image_says_what_to_do(store, two):
 
 
 def test_missing_store_is_a_missing_image(store):
-    with pytest.raises(NotFound):
-        store.resolve("busybox")
+    for use in (store.resolve, store.inspect, store.remove, lambda ref: store.tag(ref, "x")):
+        with pytest.raises(NotFound, match="no such image: busybox"):
+            use("busybox")
     assert store.list() == []
     assert not os.path.exists(store.layout.root)
 
@@ -160,6 +161,10 @@ def test_damage_is_reported(store, two):
     os.rename(layer, layer + ".gone")
     with pytest.raises(ImageError, match="is damaged: its layer"):
         store.resolve("one")
+    with open(store.layout.blob(two[1]), "w") as f:
+        f.write("{}")
+    with pytest.raises(ImageError, match=r"its config has no rootfs\.diff_ids"):
+        store.resolve("team/two:v2")
     with open(store.layout.index, "w") as f:
         f.write('{"manifests": [')
     with pytest.raises(ImageError, match=r"index\.json is damaged"):
