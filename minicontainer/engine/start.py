@@ -96,7 +96,7 @@ def prepare(container: Container, *, console_size: tuple[int, int] | None = None
     overlay = None
     if not record["rootfs"]:
         overlay = Overlay(layers, f"{container.dir}/upper", f"{container.dir}/work", f"{container.dir}/merged", volatile=options.rm)
-        layers = [f"{container.dir}/upper", *layers]
+        layers = layers if dry_run else [f"{container.dir}/upper", *layers]  # a dry run's was never made
     host = Host(cgroup_v2=hierarchy().mode == "v2")
     known = iter(record.get("anonymous_volumes", ()))  # a container keeps its volumes over restarts
     points = resolve_mounts(options, record["image_config"], f"{config.root}/volumes", host, lambda: next(known, None) or new_id())
