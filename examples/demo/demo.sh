@@ -11,6 +11,7 @@ bridge=mc-demo0
 table="minicontainer-demo"
 parent="minicontainer-demo"
 python=$project/.venv/bin/python
+lock=/run/minicontainer-demo.lock
 load_seconds=20
 started=()
 
@@ -36,21 +37,27 @@ fail() {
 }
 
 # In a fixed order and by name: containers first, then what was theirs. What is not there is no failure here.
-remove_everything() {
-    local status=$? pid folder
+remove_what_is_left() {
+    local ids folder
+    if [ -d "$place/data" ]; then
+        mapfile -t ids < <(mc ps --all --quiet)
+        [ ${#ids[@]} = 0 ] || mc rm --force "${ids[@]}" >/dev/null
+    fi
+    if [ -e /sys/class/net/$bridge ]; then ip link delete $bridge; fi
+    nft list tables | sed -n "s/^table \([a-z0-9]* $table\)\$/delete table \1/p" | nft -f -
+    while IFS= read -r folder; do rmdir "$folder"; done \
+        < <(find /sys/fs/cgroup -maxdepth 4 -depth -type d -path "*/$parent*")
+    rm -rf "$place"
+}
+
+at_the_end() {
+    local status=$? pid
     trap - EXIT INT TERM
     for pid in ${started[@]+"${started[@]}"}; do
         if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
     done
-    if [ -d "$place/data" ]; then
-        mapfile -t ids < <(mc ps --all --quiet 2>/dev/null)
-        [ ${#ids[@]} = 0 ] || mc rm --force "${ids[@]}" >/dev/null || status=1
-    fi
-    if [ -e /sys/class/net/$bridge ]; then ip link delete $bridge; fi
-    for family in inet ip ip6; do nft delete table $family $table 2>/dev/null || true; done
-    while IFS= read -r folder; do rmdir "$folder" || status=1; done \
-        < <(find /sys/fs/cgroup -depth -maxdepth 4 -type d -path "*/$parent*")
-    rm -rf "$place" /run/minicontainer-demo.lock
+    remove_what_is_left
+    rm -f "$lock"
     [ "$status" = 0 ] || printf '\ndemo: something failed (status %s); what it had started is removed\n' "$status" >&2
     exit "$status"
 }
@@ -67,7 +74,7 @@ wait_for() {
 }
 
 prepare() {
-    rm -rf "$place"
+    remove_what_is_left # of a demo that was killed
     mkdir -p "$place"
     printf '[network]\nbridge = "%s"\ntable = "%s"\nipv4 = "10.213.88.0/24"\nipv6 = "fd00:213:88::/64"\n[cgroup]\nparent = "%s"\n' \
         $bridge $table $parent >"$place/minicontainer.toml"
@@ -165,9 +172,9 @@ TEXT
 }
 
 [ "$(id -u)" = 0 ] || fail "containers need root; run: sudo make demo"
-exec 9>/run/minicontainer-demo.lock
+exec 9>"$lock"
 flock --nonblock 9 || fail "another demo is running on this machine; wait until it has ended"
-trap remove_everything EXIT
+trap at_the_end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 cd "$project"
