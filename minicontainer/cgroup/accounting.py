@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     Numbers = dict[str, float]
     Parser = Callable[[bytes, Numbers], None]
 
-# Files that change only when somebody sets a limit.
-LIMITS = frozenset(("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max", "memory.limit_in_bytes", "memory.max", "pids.max"))
+# When a file can have changed, for whoever reads again and again.
+ALWAYS = 0
+LIMIT = 1  # when somebody sets a limit
+ACTIVITY = 2  # when the group has used CPU time: whatever forks, is throttled, allocates or is killed has
+BLOCK_IO_V1 = 3  # when some disk of the host is counted at all (_io_v1)
 READ_BYTES = 16384  # more than any of these files has, but io.stat of a machine with some 100 disks
 _UNLIMITED_BYTES = 1 << 62  # what memory.limit_in_bytes shows without a limit is just below 1 << 63
 
@@ -150,34 +153,34 @@ def _pressure(resource: str) -> Parser:
     return parse
 
 
-_V1: tuple[tuple[str, str, Parser], ...] = (
-    ("cpu", "cpu.stat", throttling_v1),
-    ("cpu", "cpu.cfs_quota_us", _limit("cpu_quota_microseconds")),
-    ("cpu", "cpu.cfs_period_us", _plain("cpu_period_microseconds")),
-    ("memory", "memory.usage_in_bytes", _plain("memory_usage_bytes")),
-    ("memory", "memory.stat", memory_stat_v1),  # after usage: the working set needs both
-    ("memory", "memory.limit_in_bytes", _limit("memory_limit_bytes")),
-    ("memory", "memory.oom_control", oom_kills),
-    ("pids", "pids.current", _plain("pids")),
-    ("pids", "pids.max", _limit("pids_limit")),
-    ("blkio", "blkio.throttle.io_service_bytes_recursive", _io_v1("io_read_bytes", "io_write_bytes")),
-    ("blkio", "blkio.throttle.io_serviced_recursive", _io_v1("io_reads", "io_writes")),
+_V1: tuple[tuple[str, str, Parser, int], ...] = (
+    ("cpu", "cpu.stat", throttling_v1, ACTIVITY),
+    ("cpu", "cpu.cfs_quota_us", _limit("cpu_quota_microseconds"), LIMIT),
+    ("cpu", "cpu.cfs_period_us", _plain("cpu_period_microseconds"), LIMIT),
+    ("memory", "memory.usage_in_bytes", _plain("memory_usage_bytes"), ALWAYS),
+    ("memory", "memory.stat", memory_stat_v1, ALWAYS),  # after usage: the working set needs both
+    ("memory", "memory.limit_in_bytes", _limit("memory_limit_bytes"), LIMIT),
+    ("memory", "memory.oom_control", oom_kills, ACTIVITY),
+    ("pids", "pids.current", _plain("pids"), ACTIVITY),
+    ("pids", "pids.max", _limit("pids_limit"), LIMIT),
+    ("blkio", "blkio.throttle.io_service_bytes_recursive", _io_v1("io_read_bytes", "io_write_bytes"), BLOCK_IO_V1),
+    ("blkio", "blkio.throttle.io_serviced_recursive", _io_v1("io_reads", "io_writes"), BLOCK_IO_V1),
 )
-_V1_CPU: tuple[tuple[str, str, Parser], ...] = (  # where no v2 tree has them in one file
-    ("cpuacct", "cpuacct.usage", _plain("cpu_usage_seconds", 1e9)),
-    ("cpuacct", "cpuacct.usage_user", _plain("cpu_user_seconds", 1e9)),
-    ("cpuacct", "cpuacct.usage_sys", _plain("cpu_system_seconds", 1e9)),
+_V1_CPU: tuple[tuple[str, str, Parser, int], ...] = (  # where no v2 tree has them in one file
+    ("cpuacct", "cpuacct.usage", _plain("cpu_usage_seconds", 1e9), ALWAYS),
+    ("cpuacct", "cpuacct.usage_user", _plain("cpu_user_seconds", 1e9), ALWAYS),
+    ("cpuacct", "cpuacct.usage_sys", _plain("cpu_system_seconds", 1e9), ALWAYS),
 )
-_V2: tuple[tuple[str, str, Parser], ...] = (
-    ("cpu", "cpu.max", cpu_max),
-    ("memory", "memory.current", _plain("memory_usage_bytes")),
-    ("memory", "memory.stat", memory_stat_v2),  # after current: the working set needs both
-    ("memory", "memory.swap.current", _plain("memory_swap_bytes")),
-    ("memory", "memory.max", _limit("memory_limit_bytes")),
-    ("memory", "memory.events", oom_kills),
-    ("pids", "pids.current", _plain("pids")),
-    ("pids", "pids.max", _limit("pids_limit")),
-    ("io", "io.stat", io_v2),
+_V2: tuple[tuple[str, str, Parser, int], ...] = (
+    ("cpu", "cpu.max", cpu_max, LIMIT),
+    ("memory", "memory.current", _plain("memory_usage_bytes"), ALWAYS),
+    ("memory", "memory.stat", memory_stat_v2, ALWAYS),  # after current: the working set needs both
+    ("memory", "memory.swap.current", _plain("memory_swap_bytes"), ALWAYS),
+    ("memory", "memory.max", _limit("memory_limit_bytes"), LIMIT),
+    ("memory", "memory.events", oom_kills, ACTIVITY),
+    ("pids", "pids.current", _plain("pids"), ACTIVITY),
+    ("pids", "pids.max", _limit("pids_limit"), LIMIT),
+    ("io", "io.stat", io_v2, ALWAYS),
 )
 _UNIFIED: tuple[tuple[str, Parser], ...] = (  # in every v2 tree, controllers or not
     ("cpu.stat", cpu_v2),
@@ -185,21 +188,23 @@ _UNIFIED: tuple[tuple[str, Parser], ...] = (  # in every v2 tree, controllers or
 )
 
 
-def sources(hierarchy: Hierarchy, path: str) -> list[tuple[str, Parser]]:
-    """The files of the group at path, each with its parser, in the order in which they are to be read."""
-    out: list[tuple[str, Parser]] = []
-    if hierarchy.unified:
-        out += [(f"{hierarchy.unified}{path}/{file}", parser) for file, parser in _UNIFIED]
-    v1 = _V1 if hierarchy.unified else (*_V1_CPU, *_V1)
-    out += [(f"{hierarchy.mounts[c]}{path}/{file}", parser) for c, file, parser in v1 if c in hierarchy.mounts]
-    out += [(f"{hierarchy.unified}{path}/{file}", parser) for c, file, parser in _V2 if c in hierarchy.unified_controllers]
+
+
+def sources(hierarchy: Hierarchy, path: str) -> list[tuple[str, Parser, int]]:
+    """The files of the group at path, each with its parser and ALWAYS … BLOCK_IO_V1, in the order in which they are to be read."""
+    h, out = hierarchy, []
+    if h.unified:
+        out += [(f"{h.unified}{path}/{file}", parser, ALWAYS) for file, parser in _UNIFIED]
+    v1 = _V1 if h.unified else (*_V1_CPU, *_V1)
+    out += [(f"{h.mounts[c]}{path}/{file}", parser, when) for c, file, parser, when in v1 if c in h.mounts]
+    out += [(f"{h.unified}{path}/{file}", parser, when) for c, file, parser, when in _V2 if c in h.unified_controllers]
     return out
 
 
 def stats(hierarchy: Hierarchy, path: str) -> Numbers:
     """The numbers of the group at path; {} if it is gone."""
     out: Numbers = {}
-    for file, parser in sources(hierarchy, path):
+    for file, parser, _ in sources(hierarchy, path):
         try:
             fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

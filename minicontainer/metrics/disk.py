@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BUDGET_SECONDS = 0.0005
+BUDGET_SECONDS = 0.0003
 _BLOCK_BYTES = 512  # st_blocks counts in these, whatever the file system (stat(2))
 
 

@@ -6,6 +6,7 @@ import os
 from errno import EMFILE, ENFILE, ENODEV, EOPNOTSUPP
 
 from minicontainer.cgroup import accounting
+from minicontainer.cgroup.accounting import ACTIVITY, ALWAYS, BLOCK_IO_V1, LIMIT
 from minicontainer.cgroup.hierarchy import Hierarchy
 from minicontainer.metrics.notes import Notes
 
@@ -13,20 +14,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minicontainer.cgroup.accounting import Numbers, Parser
 
+_NOTHING: Numbers = {}
 
 class GroupFiles:
     """Opened at the first read, and again when the group was removed and made anew (a restart)."""
 
-    __slots__ = ("_block_io", "_hierarchy", "_limit_files", "_limits", "_notes", "_path", "_use")
+    __slots__ = ("_files", "_hierarchy", "_kept", "_notes", "_path")
 
     def __init__(self, hierarchy: Hierarchy, path: str, notes: Notes) -> None:
         self._hierarchy = hierarchy
         self._path = path
         self._notes = notes
-        self._use: list[tuple[int, Parser]] = []
-        self._block_io: list[tuple[int, Parser]] = []
-        self._limit_files: list[tuple[int, Parser]] = []
-        self._limits: Numbers | None = None
+        self._files: dict[int, list[tuple[int, Parser]]] = {}
+        self._kept: dict[int, Numbers] = {}  # of LIMIT and ACTIVITY files, as they were last read
 
     def read(self, *, limits: bool = True, block_io: bool = True) -> Numbers:
         """The numbers of accounting.py; {} if the group is gone.
@@ -34,7 +34,7 @@ class GroupFiles:
         limits: False takes the limits from the last read. block_io: False leaves v1's block IO out, where no disk is counted.
         """
         try:
-            if self._use:
+            if self._files:
                 try:
                     return self._read(limits, block_io)
                 except _Gone:
@@ -53,25 +53,34 @@ class GroupFiles:
             return accounting.stats(self._hierarchy, self._path)
 
     def _open(self) -> None:
-        for path, parser in accounting.sources(self._hierarchy, self._path):
-            name = path[path.rindex("/") + 1:]
-            files = self._limit_files if name in accounting.LIMITS else self._block_io if name.startswith("blkio.") else self._use
+        self._files = {ALWAYS: [], LIMIT: [], ACTIVITY: [], BLOCK_IO_V1: []}
+        for path, parser, when in accounting.sources(self._hierarchy, self._path):
             try:
-                files.append((os.open(path, os.O_RDONLY | os.O_CLOEXEC), parser))
+                self._files[when].append((os.open(path, os.O_RDONLY | os.O_CLOEXEC), parser))
             except FileNotFoundError:
                 continue  # the group is gone, or this kernel lacks the file and the figure is left out
-        if not self._use:
+        if not self._files[ALWAYS]:
             raise _Gone
 
     def _read(self, limits: bool, block_io: bool) -> Numbers:
-        if limits or self._limits is None:
-            self._limits = {}
-            self._read_all(self._limit_files, self._limits)
-        out = dict(self._limits)
-        self._read_all(self._use, out)
+        files, kept = self._files, self._kept
+        out: Numbers = {}
+        self._read_all(files[ALWAYS], out)
+        used = out.get("cpu_usage_seconds")
+        if used is None or kept.get(ALWAYS, _NOTHING).get("cpu_usage_seconds") != used:
+            self._keep(ACTIVITY)
+        if limits or LIMIT not in kept:
+            self._keep(LIMIT)
+        kept[ALWAYS] = out
+        result = {**out, **kept[ACTIVITY], **kept[LIMIT]}
         if block_io:
-            self._read_all(self._block_io, out)
-        return out
+            self._read_all(files[BLOCK_IO_V1], result)
+        return result
+
+    def _keep(self, when: int) -> None:
+        numbers: Numbers = {}
+        self._read_all(self._files[when], numbers)
+        self._kept[when] = numbers
 
     @staticmethod
     def _read_all(files: list[tuple[int, Parser]], out: Numbers) -> None:
@@ -92,11 +101,10 @@ class GroupFiles:
 
     def close(self) -> None:
         """Lets the descriptors go."""
-        for files in (self._use, self._block_io, self._limit_files):
+        for files in self._files.values():
             for fd, _ in files:
                 os.close(fd)
-            files.clear()
-        self._limits = None
+        self._files, self._kept = {}, {}
 
 
 class _Gone(Exception):

@@ -1,6 +1,7 @@
 """Network figures of a container, from /proc/PID/net/dev (proc(5)).
 
-No descriptor of it is kept from scrape to scrape: that would keep the network namespace of a dead container.
+What is kept from scrape to scrape is a descriptor of /proc/PID: it means this process for ever, and holds none of it. One of
+net/dev itself would keep the network namespace of a dead container.
 """
 
 from __future__ import annotations
@@ -29,23 +30,41 @@ def parse(data: bytes) -> list[tuple[str, list[int]]]:
     return out
 
 
-def of_container(record: Record, notes: Notes, proc: str = "/proc") -> list[tuple[str, list[int]]]:
-    """The interfaces of a running container that has a network namespace of its own."""
-    reason = _SHARED.get(record.network.partition(":")[0])
-    if reason:
-        notes.left_out("container_network_*", reason)
-        return []
-    try:
-        fd = os.open(f"{proc}/{record.pid}/net/dev", os.O_RDONLY | os.O_CLOEXEC)
+class Network:
+    """The interfaces of one running container that has a network namespace of its own."""
+
+    __slots__ = ("_fd", "_notes", "_path", "_shared")
+
+    def __init__(self, record: Record, notes: Notes, proc: str = "/proc") -> None:
+        self._path = f"{proc}/{record.pid}"
+        self._shared = _SHARED.get(record.network.partition(":")[0])
+        self._notes = notes
+        self._fd = -1
+
+    def read(self) -> list[tuple[str, list[int]]]:
+        """(interface, values); [] if it has none, or another's."""
+        if self._shared:
+            self._notes.left_out("container_network_*", self._shared)
+            return []
         try:
-            return parse(os.read(fd, _READ_BYTES))
-        finally:
-            os.close(fd)
-    except (FileNotFoundError, ProcessLookupError):
-        return []  # it ended since its record was read
-    except OSError as e:  # EINVAL: a process that is just ending has no network any more
-        notes.failed("network", e)
-        return []
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open("net/dev", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                return parse(os.read(fd, _READ_BYTES))
+            finally:
+                os.close(fd)
+        except (FileNotFoundError, ProcessLookupError):
+            return []  # it ended since its record was read
+        except OSError as e:  # EINVAL: a process that is just ending has no network any more
+            self._notes.failed("network", e)
+            return []
+
+    def close(self) -> None:
+        """Lets the descriptor go."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def of_host(proc: str = "/proc", sys: str = "/sys") -> list[tuple[str, list[int]]]:
