@@ -1,6 +1,6 @@
 """Addresses of containers: one symlink each, <state>/network/<bridge>/addresses/<address> -> id.
 
-symlink(2) makes the name and what it says in one step and only if there is none, so no lock is needed and no crash leaves half of it.
+symlink(2) makes the name and what it says in one step and only if there is none: no lock is needed, no crash leaves a half.
 The search goes on from where the last one ended: an address that was just given back rests as long as possible, because
 neighbours, connection tracking and people still think of its last owner.
 """
@@ -34,8 +34,10 @@ def allocate(config: NetworkConfig, ident: str, subnet: Subnet, wanted: str = ""
             _remember(folder, subnet, address)
             return address
     first, last = _range(subnet)
-    raise NetworkError(f"all {last - first + 1} addresses of {subnet} are in use",
-                       "remove containers, or set a larger subnet under [network] in the configuration file")
+    raise NetworkError(
+        f"all {last - first + 1} addresses of {subnet} are in use",
+        "remove containers, or set a larger subnet under [network] in the configuration file",
+    )
 
 
 def preview(config: NetworkConfig, subnet: Subnet) -> str:
@@ -93,15 +95,19 @@ def _take_wanted(folder: str, ident: str, subnet: Subnet, wanted: str) -> str:
     flag = "--ip6" if ":" in wanted else "--ip"
     number = subnet.number(wanted)
     if number < 0:
-        raise NetworkError(f"{flag} {wanted}: not an address of the bridge's subnet {subnet}",
-                           f"take one from {subnet.host(2)} on, or leave {flag} out")
+        raise NetworkError(
+            f"{flag} {wanted}: not an address of the bridge's subnet {subnet}",
+            f"take one from {subnet.host(2)} on, or leave {flag} out",
+        )
     if number <= _GATEWAY or number >= subnet.size - 1:
         what = "the bridge's own address" if number == _GATEWAY else "the network's or broadcast address"
         raise NetworkError(f"{flag} {wanted}: that is {what}", f"take one from {subnet.host(2)} on, or leave {flag} out")
     address = subnet.host(number)
     if not _take(folder, address, ident):
-        raise Conflict(f"{flag} {wanted}: Address already in use by container {owner(f'{folder}/{address}')[:12]}",
-                       f"stop that container, or leave {flag} out")
+        raise Conflict(
+            f"{flag} {wanted}: Address already in use by container {owner(f'{folder}/{address}')[:12]}",
+            f"stop that container, or leave {flag} out",
+        )
     return address
 
 

@@ -2,8 +2,8 @@
 
 What changes on the host besides the bridge and our tables (ensure() returns it as sentences, for the user to read):
     net.ipv4.ip_forward, net.ipv6.conf.all.forwarding = 1    containers reach the world
-    net.ipv6.conf.<link>.accept_ra = 2, where it is 1          a host that forwards would else lose the IPv6 default route it
-                                                               learned (rt6_purge_dflt_routers(), Documentation/networking/ip-sysctl)
+    net.ipv6.conf.<link>.accept_ra = 2, where it is 1        a host that forwards would else lose the IPv6 default route
+                                                             that it learned (rt6_purge_dflt_routers(), ip-sysctl.rst)
 Set on the bridge alone: route_localnet = 1 (127.0.0.1:8080 of the host leads to a container; the chain `martians` keeps
 containers out of the host's own 127.0.0.1), accept_ra = 0 (no container is the host's router).
 """
@@ -22,10 +22,15 @@ from minicontainer.network.nft import load, ruleset, table_handle
 
 _IPV4_FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _IPV6 = "/proc/sys/net/ipv6/conf"
+_LINK_LOCAL = "fe80::1"
 
 
 class Bridge:
-    """A bridge that is ready. index: its interface index; ipv6: whether it has IPv6; changes: what was changed on the host just now."""
+    """A bridge that is ready.
+
+    index: its interface index; ipv6: whether it has IPv6; changes: what was changed on the host just now, and what of the
+    host stands in the way, as sentences.
+    """
 
     __slots__ = ("changes", "index", "ipv6")
 
@@ -117,6 +122,7 @@ def _make(config: NetworkConfig) -> Bridge:
     index = _make_link(config, ipv6)
     _sysctls(config, ipv6, changes)
     handles = _load_tables(config, ipv6)
+    changes += _obstacles(config)
     write_whole(f"{config.dir}/ready", f"{index} {handles[0]} {handles[1]} {'6' if ipv6 else '4'}")
     return Bridge(index, ipv6, changes)
 
@@ -131,6 +137,27 @@ def _load_tables(config: NetworkConfig, ipv6: bool) -> tuple[int, int]:
         return table_handle(netlink, AF_INET, config.table), table_handle(netlink, AF_INET6, config.table) if ipv6 else 0
 
 
+def _obstacles(config: NetworkConfig) -> list[str]:
+    """Forward chains of the host that drop by default (docker and ufw make one), as sentences.
+
+    Nothing of ours overrules them, so their owner has to let the bridge through.
+    """
+    table, found = "", []
+    for line in load("list chains\n").splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = f"{words[1]} {words[2]}"
+        elif words[:1] == ["chain"]:
+            chain = words[1]
+        elif "hook forward" in line and "policy drop" in line:
+            found.append(
+                f"note: the host's chain {table} {chain} drops what it does not accept, and so cuts containers off, "
+                f"until you allow it: nft 'insert rule {table} {chain} iifname {config.bridge} accept; "
+                f"insert rule {table} {chain} oifname {config.bridge} ct state established,related accept'"
+            )
+    return found
+
+
 def _make_link(config: NetworkConfig, ipv6: bool) -> int:
     """The link with its addresses, by pyroute2: this is the rare case, and its import is dear."""
     from errno import EEXIST
@@ -143,14 +170,19 @@ def _make_link(config: NetworkConfig, ipv6: bool) -> int:
     try:
         with IPRoute() as route:
             index = _existing(route, config) or _new_link(route, config)
+            if ipv6:
+                # With an automatic one the bridge's neighbour discovery for what it forwards would wait for duplicate address
+                # detection (ndisc_send_ns()): 2 s of silence for the first container after each time that there was none.
+                _set(f"{_IPV6}/{config.bridge}/addr_gen_mode", "1")
             route.link("set", index=index, state="up")
-            subnets = (config.ipv4, config.ipv6) if ipv6 else (config.ipv4,)
-            for subnet in subnets:
-                nodad = {"flags": rtnl.IFA_F_NODAD} if subnet.family == AF_INET6 else {}
-                route.addr("replace", index=index, address=subnet.gateway, prefixlen=subnet.prefix, family=subnet.family, **nodad)
+            route.addr("replace", index=index, address=config.ipv4.gateway, prefixlen=config.ipv4.prefix)
+            for address, prefix in ((config.ipv6.gateway, config.ipv6.prefix), (_LINK_LOCAL, 64)) if ipv6 else ():
+                route.addr("replace", index=index, address=address, prefixlen=prefix, family=AF_INET6, flags=rtnl.IFA_F_NODAD)
     except NetlinkError as e:
-        raise NetworkError(f"the bridge {config.bridge} can't be made: {os.strerror(e.code)}",
-                           "the network needs root and a kernel with bridge and veth; --network none needs neither") from e
+        raise NetworkError(
+            f"the bridge {config.bridge} can't be made: {os.strerror(e.code)}",
+            "the network needs root and a kernel with bridge and veth; --network none needs neither",
+        ) from e
     if ipv6:
         with Netlink(NETLINK_ROUTE) as netlink:
             netlink.ask(*rtnl.local_loopback6(index, config.bridge), ok=(EEXIST,))
@@ -169,8 +201,11 @@ def _existing(route: object, config: NetworkConfig) -> int:
     owner = link.get_attr("IFLA_IFALIAS") or ""
     mine = f"minicontainer {config.dir}"
     if owner != mine and owner.startswith("minicontainer ") and os.path.exists(owner.partition(" ")[2]):
-        raise NetworkError(f"the bridge {config.bridge} belongs to the containers of {owner.partition(' ')[2].rpartition('/network/')[0]}",
-                           'with a state folder of its own goes a bridge of its own: bridge and table under [network] in the configuration file')
+        state = owner.partition(" ")[2].rpartition("/network/")[0]
+        raise NetworkError(
+            f"the bridge {config.bridge} belongs to the containers of {state}",
+            "a state folder of its own needs a bridge of its own: set bridge and table under [network] in the configuration file",
+        )
     if owner != mine:
         route.link("set", index=index, IFLA_IFALIAS=mine)  # type: ignore[attr-defined]
     return index
@@ -194,8 +229,10 @@ def _refuse_overlap(route: object, config: NetworkConfig) -> None:
             if text and _overlaps(subnet, text, known["dst_len"]):
                 device = next((name for i, name in _socket.if_nameindex() if i == known.get_attr("RTA_OIF")), "?")
                 setting = "ipv4" if subnet.family == AF_INET else "ipv6"
-                raise NetworkError(f"the subnet {subnet} of {config.bridge} overlaps this host's route to {text}/{known['dst_len']} by {device}",
-                                   f'choose another: {setting} = "…" under [network] in the configuration file')
+                raise NetworkError(
+                    f"the subnet {subnet} of {config.bridge} overlaps this host's route to {text}/{known['dst_len']} by {device}",
+                    f'choose another: {setting} = "…" under [network] in the configuration file',
+                )
 
 
 def _overlaps(subnet: Subnet, address: str, prefix: int) -> bool:
@@ -209,7 +246,7 @@ def _sysctls(config: NetworkConfig, ipv6: bool, changes: list[str]) -> None:
         if _read(f"{_IPV6}/all/forwarding") != "1":
             for link in sorted(os.listdir(_IPV6)):
                 if link not in ("all", "default", "lo", config.bridge) and _read(f"{_IPV6}/{link}/accept_ra") == "1":
-                    _set(f"{_IPV6}/{link}/accept_ra", "2", changes, "keeps the IPv6 routes that its routers announce, though it forwards")
+                    _set(f"{_IPV6}/{link}/accept_ra", "2", changes, "keeps the IPv6 routes it learned")
         _set(f"{_IPV6}/all/forwarding", "1", changes, "containers reach the world by IPv6")
         _set(f"{_IPV6}/{config.bridge}/accept_ra", "0")
     _set(_IPV4_FORWARD, "1", changes, "containers reach the world")
@@ -225,6 +262,7 @@ def _set(path: str, value: str, changes: list[str] | None = None, why: str = "")
         with open(path, "w") as f:
             f.write(value)
     except OSError as e:
-        raise Unsupported(f"sysctl {name} = {value}: {os.strerror(e.errno or 0)}", f"set it yourself ({why or 'the bridge needs it'})") from e
+        reason = why or "the bridge needs it"
+        raise Unsupported(f"sysctl {name} = {value}: {os.strerror(e.errno or 0)}", f"set it yourself ({reason})") from e
     if changes is not None:
         changes.append(f"{name}: {before} -> {value} ({why})")

@@ -27,7 +27,7 @@ class Subnet:
         example = DEFAULT_IPV4 if family == AF_INET else DEFAULT_IPV6
         try:
             number = int.from_bytes(_socket.inet_pton(family, address), "big")
-        except OSError:
+        except (OSError, ValueError):
             number = -1
         if number < 0 or not slash or not length.isdigit() or not 8 <= int(length) <= self.bits - 2:
             raise UsageError(f'{setting} = "{text}" is no subnet', f'write it as in "{example}", with room for two hosts')
@@ -52,7 +52,7 @@ class Subnet:
         """The host number of an address in this subnet, -1 for one outside or no address."""
         try:
             n = int.from_bytes(_socket.inet_pton(self.family, address), "big") - self.base
-        except OSError:
+        except (OSError, ValueError):
             return -1
         return n if 0 <= n < self.size else -1
 
@@ -69,8 +69,15 @@ class NetworkConfig:
 
     __slots__ = ("bridge", "dir", "gate_mark", "gates", "ipv4", "ipv6", "publish", "table")
 
-    def __init__(self, state: str, bridge: str = "minicontainer0", ipv4: str = "", ipv6: str = "", table: str = "minicontainer",
-                 publish: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        state: str,
+        bridge: str = "minicontainer0",
+        ipv4: str = "",
+        ipv6: str = "",
+        table: str = "minicontainer",
+        publish: str = "127.0.0.1",
+    ) -> None:
         if not 0 < len(bridge.encode()) <= 15 or "/" in bridge or not bridge.isprintable() or " " in bridge or bridge[0] in ".-":
             raise UsageError(f'network.bridge = "{bridge}" is no name for an interface', "1 to 15 characters, no slash, no space")
         if not table.replace("_", "").replace("-", "").isalnum() or not table[0].isalpha() or not table.isascii():
@@ -81,7 +88,9 @@ class NetworkConfig:
         self.ipv4 = Subnet(ipv4 or DEFAULT_IPV4, AF_INET, "network.ipv4")
         self.ipv6 = Subnet(ipv6 or DEFAULT_IPV6, AF_INET6, "network.ipv6")
         if not is_address(publish):
-            raise UsageError(f'network.publish = "{publish}" is no IP address', "127.0.0.1 for this host only, 0.0.0.0 for everybody")
+            raise UsageError(
+                f'network.publish = "{publish}" is no IP address', "127.0.0.1 for this host only, 0.0.0.0 for everybody"
+            )
         self.publish = publish
         short = crc32(f"{bridge} {table}".encode())
         # Two networks of one host (tests, a second --state) must not share a gate: see gate.py.
@@ -93,7 +102,7 @@ def is_address(text: str) -> bool:
     """Whether text is an IPv4 or IPv6 address."""
     try:
         _socket.inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return True
 

@@ -6,11 +6,13 @@
     stop:   release(config, id, endpoint)    ports and addresses given back; the cable dies with its network namespace
     crash:  reclaim.reclaim(…)               finds the same by the id alone
 
-`--network none` needs none of it: its container_ops are lo_ops(). With host, or another container's network, there is nothing to do.
+`--network none` needs none of it: its container_ops are lo_ops(). With host, or another container's network,
+there is nothing to do.
 """
 
 from __future__ import annotations
 
+from minicontainer.errors import NetworkError
 from minicontainer.network import addresses, bridge, gate, nft, ports, rtnl
 from minicontainer.network.config import NetworkConfig, link_index, link_name
 from minicontainer.network.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, SOCK_RAW_CLOEXEC
@@ -25,10 +27,27 @@ _ENODEV = 19
 class Endpoint:
     """Addresses, names and ports of one container. ip6 is "" where the host has no IPv6. changes: see bridge.Bridge."""
 
-    __slots__ = ("bridge", "bridge_index", "changes", "gateway", "gateway6", "ident", "ip", "ip6", "leftover", "mac", "ports",
-                 "prefix", "prefix6", "table", "_broadcast")
+    __slots__ = (
+        "bridge",
+        "bridge_index",
+        "changes",
+        "gateway",
+        "gateway6",
+        "ident",
+        "ip",
+        "ip6",
+        "leftover",
+        "mac",
+        "ports",
+        "prefix",
+        "prefix6",
+        "table",
+        "_broadcast",
+    )
 
-    def __init__(self, config: NetworkConfig, ident: str, bridge_index: int, ip: str, ip6: str, mac: str, published: list[Port]) -> None:
+    def __init__(
+        self, config: NetworkConfig, ident: str, bridge_index: int, ip: str, ip6: str, mac: str, published: list[Port]
+    ) -> None:
         self.ident = ident
         self.bridge = config.bridge
         self.bridge_index = bridge_index
@@ -47,9 +66,16 @@ class Endpoint:
         ops = [syscall("socket", _AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE, out=sock, why="to plug in the network cable")]
         if self.leftover:
             message, text = rtnl.delete_link(link)
-            ops.append(request(sock, message, text, ok=(_ENODEV,), why="the cable of its last run, which the kernel has not yet taken away"))
+            ops.append(
+                request(
+                    sock, message, text, ok=(_ENODEV,), why="the cable of its last run, which the kernel has not yet taken away"
+                )
+            )
         message, text = rtnl.veth(link, link_index(self.ident), self.bridge, self.bridge_index, self.mac, pid)
         ops.append(request(sock, message, text, why=f"a cable from the bridge {self.bridge} to eth0 in the container"))
+        if any(port.for_others for port in self.ports):
+            message, text = rtnl.hairpin(link_index(self.ident), link)
+            ops.append(request(sock, message, text, why="so that it reaches itself by a port it published"))
         ops.append(syscall("close", sock, why="no longer needed"))
         return ops + self._publish_ops()
 
@@ -68,21 +94,33 @@ class Endpoint:
     def container_ops(self, sock: Slot) -> list[Op]:
         """In the container, over an rtnetlink socket of its network namespace."""
         eth0 = rtnl.ETH0_INDEX
-        steps = [(rtnl.address(eth0, "eth0", self.ip, self.prefix, self._broadcast), "its IPv4 address")]
+        steps = [
+            (rtnl.link_up(eth0, "eth0"), "the cable is live"),
+            (rtnl.address(eth0, "eth0", self.ip, self.prefix, self._broadcast), "its IPv4 address"),
+            (rtnl.default_route(eth0, "eth0", self.gateway), "to the world by way of the bridge"),
+        ]
         if self.ip6:
-            steps.append((rtnl.address(eth0, "eth0", self.ip6, self.prefix6), "its IPv6 address, at once and without asking whether others have it"))
-        steps.append((rtnl.link_up(eth0, "eth0"), "the cable is live"))
-        steps.append((rtnl.default_route(eth0, "eth0", self.gateway), "to the world by way of the bridge"))
-        if self.ip6:
+            steps.append(
+                (
+                    rtnl.address(eth0, "eth0", self.ip6, self.prefix6),
+                    "its IPv6 address, at once and without asking whether others have it",
+                )
+            )
             steps.append((rtnl.default_route(eth0, "eth0", self.gateway6), "the same for IPv6"))
         return lo_ops(sock) + [request(sock, message, text, why=why) for (message, text), why in steps]
 
     def to_dict(self) -> dict:
         """For state.json and inspect: JSON values only."""
         return {
-            "bridge": self.bridge, "link": link_name(self.ident), "mac": self.mac,
-            "ip": self.ip, "prefix": self.prefix, "gateway": self.gateway,
-            "ip6": self.ip6, "prefix6": self.prefix6, "gateway6": self.gateway6,
+            "bridge": self.bridge,
+            "link": link_name(self.ident),
+            "mac": self.mac,
+            "ip": self.ip,
+            "prefix": self.prefix,
+            "gateway": self.gateway,
+            "ip6": self.ip6,
+            "prefix6": self.prefix6,
+            "gateway6": self.gateway6,
             "ports": [[p.ip, p.port, p.protocol, p.target, p.target_port] for p in self.ports],
         }
 
@@ -98,8 +136,9 @@ def ports_of(state: dict) -> list[Port]:
     return [Port(*each) for each in state.get("ports", ())]
 
 
-def attach(config: NetworkConfig, ident: str, *, publications: list[Publication] | None = None, ip: str = "", ip6: str = "",
-           mac: str = "") -> Endpoint:
+def attach(
+    config: NetworkConfig, ident: str, *, publications: list[Publication] | None = None, ip: str = "", ip6: str = "", mac: str = ""
+) -> Endpoint:
     """Takes everything that has to be exclusive for the container; all or nothing.
 
     The container must be findable as live by then (see reclaim.py). publications: of -p; ip, ip6, mac: asked for by flag.
@@ -107,28 +146,31 @@ def attach(config: NetworkConfig, ident: str, *, publications: list[Publication]
     """
     ready = bridge.ensure(config)
     if ip6 and not ready.ipv6:
-        raise bridge.NetworkError(f"--ip6 {ip6}: IPv6 is switched off on this host", "leave --ip6 out, or set net.ipv6.conf.all.disable_ipv6 = 0")
-    taken: list[str] = []
+        raise NetworkError(
+            f"--ip6 {ip6}: IPv6 is switched off on this host", "leave --ip6 out, or set net.ipv6.conf.all.disable_ipv6 = 0"
+        )
+    own = own6 = ""
     published: list[Port] = []
     try:
-        taken.append(addresses.allocate(config, ident, config.ipv4, ip))
-        taken.append(addresses.allocate(config, ident, config.ipv6, ip6) if ready.ipv6 else "")
-        published = ports.reserve(config, ident, publications or [], *taken)
+        own = addresses.allocate(config, ident, config.ipv4, ip)
+        own6 = addresses.allocate(config, ident, config.ipv6, ip6) if ready.ipv6 else ""
+        published = ports.reserve(config, ident, publications or [], own, own6)
         if any(port.for_others for port in published):
             gate.ensure(config)
     except BaseException:
         ports.unpublish(config, ident, published)
-        for address in filter(None, taken):
+        for address in filter(None, (own, own6)):
             addresses.release(config, ident, address)
         raise
-    endpoint = Endpoint(config, ident, ready.index, *taken, mac, published)
+    endpoint = Endpoint(config, ident, ready.index, own, own6, mac, published)
     endpoint.changes = ready.changes
     endpoint.leftover = bridge.index_of(link_name(ident)) != 0
     return endpoint
 
 
-def preview(config: NetworkConfig, ident: str, *, publications: list[Publication] | None = None, ip: str = "", ip6: str = "",
-            mac: str = "") -> Endpoint:
+def preview(
+    config: NetworkConfig, ident: str, *, publications: list[Publication] | None = None, ip: str = "", ip6: str = "", mac: str = ""
+) -> Endpoint:
     """What attach() would give now, for --dry-run: nothing is made, nothing is taken; a random port shows as 0."""
     ip = ip or addresses.preview(config, config.ipv4)
     ip6 = ip6 or (addresses.preview(config, config.ipv6) if bridge.has_ipv6() else "")

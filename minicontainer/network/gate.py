@@ -6,9 +6,10 @@ Docker translates a packet for a published port before the host's input rules ca
     1. It comes in by, say, eth0, is not translated, and meets the host's input rules as any packet for host:8080 does. If they
        drop or reject it, that was all. Behind them, last in the input hook, our chain `gate` marks it with a number
        that stands for eth0, sends a copy into one end of a veth (nft's dup), and drops the packet itself.
-    2. The copy comes out of the other end. There a filter of tc sends whatever bears the number of eth0 to eth0's ingress (mirred), as
-       if it came by that cable just now. This time prerouting sees the mark and translates; the packet is routed to the
-       container and meets the host's forward rules, with its true interface, source address and `ct original proto-dst`.
+    2. The copy comes out of the other end. There a filter of tc sends whatever bears the number of eth0 to eth0's ingress
+       (mirred), as if it came by that cable just now. This time prerouting sees the mark and translates; the packet is
+       routed to the container and meets the host's forward rules, with its true interface, its source address, and
+       `ct original proto-dst` for the port it asked for.
 
     eth0 ─┬─▶ input: host's rules ─▶ gate: mark, dup ──▶ mcgateXXXXa ═══ mcgateXXXXb ─▶ tc: mark 1? mirred ─┐
           └─◀────────────────────────────────────────────────────────────────────────────────────────────┘
@@ -91,15 +92,18 @@ def filter_request(config_mark: int, number: int, index: int, gate_index: int) -
     """
     mark = config_mark | number
     # Classic BPF: load skb->mark (SKF_AD_OFF + SKF_AD_MARK), return -1 (matches) if it is the mark, else 0.
-    program = b"".join(pack("=HBBI", *each) for each in (
-        (0x20, 0, 0, 0xFFFFF000 + 20), (0x15, 0, 1, mark), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)))
+    program = b"".join(
+        pack("=HBBI", *each)
+        for each in ((0x20, 0, 0, 0xFFFFF000 + 20), (0x15, 0, 1, mark), (0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0))
+    )
     # struct tc_mirred: index, capab, action, refcnt, bindcnt, eaction, ifindex
-    mirred = nested(1, text(_TCA_ACT_KIND, "mirred"),
-                    nested(_TCA_ACT_OPTIONS, attribute(_TCA_MIRRED_PARMS, pack("=IIiiiiI", 0, 0, _TC_ACT_STOLEN, 0, 0, _TCA_INGRESS_REDIR, index))))
+    parameters = pack("=IIiiiiI", 0, 0, _TC_ACT_STOLEN, 0, 0, _TCA_INGRESS_REDIR, index)
+    mirred = nested(1, text(_TCA_ACT_KIND, "mirred"), nested(_TCA_ACT_OPTIONS, attribute(_TCA_MIRRED_PARMS, parameters)))
+    matching = attribute(_TCA_BPF_OPS_LEN, pack("=H", 4)) + attribute(_TCA_BPF_OPS, program)
     body = (
         _TCMSG.pack(0, gate_index, number, _TC_INGRESS, 1 << 16 | _socket.htons(_ETH_P_ALL))
         + text(_TCA_KIND, "bpf")
-        + nested(_TCA_OPTIONS, nested(_TCA_BPF_ACT, mirred), attribute(_TCA_BPF_OPS_LEN, pack("=H", 4)), attribute(_TCA_BPF_OPS, program))
+        + nested(_TCA_OPTIONS, nested(_TCA_BPF_ACT, mirred), matching)
     )
     words = f"tc filter replace ingress handle {number} bpf (mark == {mark:#x}) action mirred ingress redirect index {index}"
     return message(_RTM_NEWTFILTER, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, body), words
@@ -136,8 +140,10 @@ def _build(config: NetworkConfig, netlink: Netlink) -> None:
             netlink.ask(*filter_request(config.gate_mark, number, index, outer))
             numbers[index] = number
     except KernelError as e:
-        raise Unsupported(f"no port can be published to others: {e.message}",
-                          "this needs nft_dup_ipv4, nft_dup_ipv6, cls_bpf, act_mirred of the kernel; publish on 127.0.0.1") from e
+        raise Unsupported(
+            f"no port can be published to others: {e.message}",
+            "this needs nft_dup_ipv4, nft_dup_ipv6, cls_bpf, act_mirred of the kernel; publish on 127.0.0.1",
+        ) from e
     bridges.write_whole(f"{config.dir}/gate", " ".join([str(inner), *(f"{i}:{n}" for i, n in numbers.items())]))
 
 

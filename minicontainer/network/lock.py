@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from minicontainer.network.config import NetworkConfig
 
 
-class locked:  # noqa: N801  (reads as a verb: with locked(config))
+class locked:
     """Holds flock(2) on <state>/network/<bridge>/lock; the kernel lets it go when the holder dies."""
 
     __slots__ = ("_fd", "_path")

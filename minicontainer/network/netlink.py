@@ -70,7 +70,7 @@ class Netlink:
         what: the request in words; ok: errnos that are no failure. KernelError carries the kernel's errno.
         """
         self._socket.send(data)
-        answers = []
+        answers: list[tuple[int, bytes]] = []
         while True:
             received = self._socket.recv(1 << 16)
             offset = 0

@@ -60,7 +60,9 @@ class Element:
 
     __slots__ = ("address", "family", "ident", "name", "port", "protocol", "target")
 
-    def __init__(self, family: int, name: str, address: str, protocol: str, port: int, target: tuple[str, int] | None, ident: str) -> None:
+    def __init__(
+        self, family: int, name: str, address: str, protocol: str, port: int, target: tuple[str, int] | None, ident: str
+    ) -> None:
         self.family = family
         self.name = name
         self.address = address
@@ -118,7 +120,10 @@ def batches(table: str, elements: list[Element], *, delete: bool = False) -> lis
     """(transaction, words) for as many as it takes: a netlink attribute has 64 KiB, and a range of ports can be long."""
     verb = "delete" if delete else "add"
     return [
-        (batch(table, part, delete=delete), "; ".join(f"nft {verb} element {FAMILY[e.family]} {table} {e.name} {{ {e.words()} }}" for e in part))
+        (
+            batch(table, part, delete=delete),
+            "; ".join(f"nft {verb} element {FAMILY[e.family]} {table} {e.name} {{ {e.words()} }}" for e in part),
+        )
         for part in (elements[i : i + 200] for i in range(0, len(elements), 200))
     ]
 
@@ -127,13 +132,14 @@ def table_handle(netlink: Netlink, family: int, table: str) -> int:
     """The kernel's number of the table, another one whenever it is made anew; 0 if there is none."""
     from errno import ENOENT
 
-    answers = netlink.ask(message(_GETTABLE, NLM_F_ACK, _head(family) + text(_TABLE, table)), f"nft list table {FAMILY[family]} {table}",
-                          ok=(ENOENT,))
+    answers = netlink.ask(
+        message(_GETTABLE, NLM_F_ACK, _head(family) + text(_TABLE, table)), f"nft list table {FAMILY[family]} {table}", ok=(ENOENT,)
+    )
     return int.from_bytes(attributes(answers[0][1], 4)[_TABLE_HANDLE], "big") if answers else 0
 
 
-# The socket of the last withdraw(). To close it waits for an RCU grace period (nft_rcv_nl_event(): 5 to 15 ms) if elements were just
-# deleted, and nobody needs to wait: it is closed by the next withdraw(), or with the process, when the period is long over.
+# The socket of the last withdraw(). To close it waits for an RCU grace period (nft_rcv_nl_event(): 5 to 15 ms) if elements
+# were just deleted, and nobody needs to wait: it is closed by the next withdraw(), or with the process, when that is over.
 _parked: list[Netlink] = []
 
 
@@ -184,7 +190,9 @@ def delete_raw(table: str, name: tuple[int, str], keys: list[bytes]) -> None:
         for key in keys:
             listed = nested(_ELEMENTS, nested(_VALUE, nested(_KEY, attribute(_VALUE, key))))
             body = _head(name[0]) + text(_TABLE, table) + text(_SET, name[1]) + listed
-            netlink.ask(_transaction([message(_DELSETELEM, NLM_F_ACK, body)]), f"nft delete element {table} {name[1]}", ok=(ENOENT,))
+            netlink.ask(
+                _transaction([message(_DELSETELEM, NLM_F_ACK, body)]), f"nft delete element {table} {name[1]}", ok=(ENOENT,)
+            )
 
 
 def ruleset(config: NetworkConfig, families: Iterable[int], elements: list[Element], gates: dict[int, int]) -> str:
@@ -268,27 +276,33 @@ def _gate(config: NetworkConfig, family: int, gates: dict[int, int]) -> str:
 """
 
 
-def load(rules: str) -> None:
-    """`nft -f -`: all of it or nothing. NetworkError carries what nft says; Unsupported if there is no nft."""
-    inlet, outlet, errors = os.pipe(), os.pipe(), b""
+def load(rules: str) -> str:
+    """`nft -f -`: all of it or nothing. What it says (for `list …`); NetworkError if it refuses; Unsupported if there is no nft."""
+    inlet, outlet = os.pipe(), os.pipe()
     moves = [(os.POSIX_SPAWN_DUP2, inlet[0], 0), (os.POSIX_SPAWN_DUP2, outlet[1], 1), (os.POSIX_SPAWN_DUP2, outlet[1], 2)]
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
     try:
-        pid = os.posix_spawnp("nft", ["nft", "-f", "-"], {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}, file_actions=moves)
+        pid = os.posix_spawnp("nft", ["nft", "-f", "-"], environment, file_actions=moves)
     except FileNotFoundError:
-        for fd in (*inlet, *outlet):
+        for fd in (inlet[1], outlet[0]):
             os.close(fd)
-        raise Unsupported("this host has no nft, which the bridge network's rules need",
-                          "install nftables, or use --network none or host") from None
-    os.close(inlet[0])
-    os.close(outlet[1])
-    with os.fdopen(inlet[1], "wb") as f, os.fdopen(outlet[0], "rb") as said:
-        f.write(rules.encode())
-        f.close()
-        errors = said.read()
+        raise Unsupported(
+            "this host has no nft, which the bridge network's rules need", "install nftables, or use --network none or host"
+        ) from None
+    finally:
+        os.close(inlet[0])
+        os.close(outlet[1])
+    with os.fdopen(outlet[0], "rb") as answer:
+        with os.fdopen(inlet[1], "wb") as f:
+            f.write(rules.encode())
+        said = answer.read().decode(errors="replace")
     if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip() and "^" not in line]
-        raise NetworkError(f"nft does not take the network's rules: {lines[0] if lines else 'it says nothing'}",
-                           "does this kernel have nf_tables with nat? try: nft list ruleset")
+        lines = [line for line in said.splitlines() if line.strip() and "^" not in line]
+        raise NetworkError(
+            f"nft does not take the network's rules: {lines[0] if lines else 'it says nothing'}",
+            "the kernel needs nf_tables with nat, fib and conntrack",
+        )
+    return said
 
 
 def _forget_connections(netlink: Netlink, address: str) -> None:

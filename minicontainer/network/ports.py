@@ -145,11 +145,15 @@ def _reserve_one(config: NetworkConfig, ident: str, wanted: Publication, ipv4: s
     ip = wanted.ip or config.publish
     target = ipv6 if ":" in ip else ipv4
     if not target:
-        raise NetworkError(f"-p {wanted.container_port}: the container has no {'IPv6' if ':' in ip else 'IPv4'} address for {ip}",
-                           "this host has IPv6 switched off: publish on an IPv4 address")
+        raise NetworkError(
+            f"-p {wanted.container_port}: the container has no {'IPv6' if ':' in ip else 'IPv4'} address for {ip}",
+            "this host has IPv6 switched off: publish on an IPv4 address",
+        )
     if ip == "::1" and not loopback6_works():
-        raise Unsupported("-p [::1]: with net.bridge.bridge-nf-call-ip6tables = 1 the kernel drops the container's answers to ::1",
-                          "publish on 127.0.0.1, or set that sysctl to 0 (docker and Kubernetes set it to 1)")
+        raise Unsupported(
+            "-p [::1]: with net.bridge.bridge-nf-call-ip6tables = 1 the kernel drops the container's answers to ::1",
+            "publish on 127.0.0.1, or set that sysctl to 0 (docker and Kubernetes set it to 1)",
+        )
     os.makedirs(f"{config.dir}/ports", 0o700, exist_ok=True)
     candidates: Iterator[int] = iter(range(wanted.first, wanted.last + 1)) if wanted.first else _random_ports(ip, wanted.protocol)
     problem = ""
@@ -177,7 +181,8 @@ def _taken_by(config: NetworkConfig, port: Port) -> str:
         names = [port.file_name(), Port(everywhere, port.port, port.protocol, "", 0).file_name()]
     for name in names:
         try:
-            return f"container {os.readlink(f'{folder}/{name}')[:12]} has it: stop that one, or choose another port"
+            owner = os.readlink(f"{folder}/{name}").partition(" ")[0]
+            return f"container {owner[:12]} has it: stop that one, or choose another port"
         except FileNotFoundError:
             continue
     return "" if _bind(port.ip, port.port, port.protocol) else _listener(port)
@@ -254,7 +259,10 @@ def reserved(config: NetworkConfig) -> list[tuple[str, Port]]:
 
 
 def unpublish(config: NetworkConfig, ident: str, ports: list[Port]) -> None:
-    """Takes the elements out, ends the connections through them, and gives the ports back. What is not there, or not this container's, is left alone."""
+    """Takes the elements out, ends the connections through them, and gives the ports back.
+
+    What is not there, or not this container's, is left alone.
+    """
     folder = f"{config.dir}/ports"
     with locked(config):
         own = []

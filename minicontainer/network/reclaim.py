@@ -43,11 +43,11 @@ def reclaim(config: NetworkConfig, live_ids: Callable[[], Iterable[str]]) -> lis
         if dead:
             nft.delete_raw(config.table, name, dead)
             done.append(f"{len(dead)} elements of {nft.FAMILY[name[0]]} {config.table} {name[1]}")
-    for name in links:
-        if name[2:] not in shown:
+    for link in links:
+        if link[2:] not in shown:
             with Netlink(NETLINK_ROUTE) as netlink:
-                netlink.ask(*rtnl.delete_link(name), ok=(ENODEV,))
-            done.append(f"link {name}")
+                netlink.ask(*rtnl.delete_link(link), ok=(ENODEV,))
+            done.append(f"link {link}")
     for address, ident in held:
         if ident not in live:
             addresses.release(config, ident, address)

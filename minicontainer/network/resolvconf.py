@@ -16,7 +16,9 @@ ff02::2\tip6-allrouters
 """
 
 
-def resolv_conf(*, dns: list[str], search: list[str], options: list[str], ipv6: bool, host_network: bool = False, root: str = "/") -> str:
+def resolv_conf(
+    *, dns: list[str], search: list[str], options: list[str], ipv6: bool, host_network: bool = False, root: str = "/"
+) -> str:
     """The content of a container's resolv.conf.
 
     dns, search, options: of --dns, --dns-search ("." alone for none), --dns-option: each replaces what the host has of its
@@ -56,7 +58,10 @@ def hosts(*, ip: str, ip6: str, hostname: str, domainname: str = "", extra: list
 
 def host_hosts(extra: list[str], root: str = "/") -> str:
     """With --network host: the host's own hosts file, and extra as in hosts()."""
-    lines = [f"{address if address != 'host-gateway' else '127.0.0.1'}\t{name}\n" for name, _, address in (e.partition(":") for e in extra)]
+    lines = []
+    for entry in extra:
+        name, _, address = entry.partition(":")
+        lines.append(f"{'127.0.0.1' if address == 'host-gateway' else address}\t{name}\n")
     return _read(f"{root}etc/hosts") + "".join(lines)
 
 
@@ -70,7 +75,7 @@ def _host_file(root: str, host_network: bool) -> str:
 
 
 def _reachable(text: str, ipv6: bool) -> str:
-    """Without nameservers that are the host's own loopback, or IPv6 ones for a container that has none; public ones if none is left."""
+    """Without nameservers of the host's own loopback, or IPv6 ones for a container without; public ones if none is left."""
     kept, servers = [], 0
     for line in text.splitlines():
         words = line.split()

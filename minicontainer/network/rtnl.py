@@ -1,7 +1,7 @@
 """The rtnetlink requests of a container start (rtnetlink(7), linux/if_link.h, linux/veth.h).
 
 Each function returns (message, text): the bytes, and the words in which ip(8) would ask for the same. They are made here
-and not by pyroute2 because its import alone takes five times as long as a container start; tests hold these bytes against pyroute2's.
+and not by pyroute2 because its import alone takes five times as long as a container start; tests hold them against its.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     Request = tuple[bytes, str]
 
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE = 16, 17, 20, 22, 24
+RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE = 16, 17, 19, 20, 22, 24
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+_AF_BRIDGE, _IFLA_PROTINFO, _IFLA_BRPORT_MODE = 7, 12, 4
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 IFA_F_NODAD, IFA_F_PERMANENT = 0x02, 0x80
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
@@ -50,7 +51,12 @@ def veth(name: str, index: int, bridge: str, bridge_index: int, mac: str, pid: i
 
     eth0 gets ETH0_INDEX, which the kernel honours only if our end's index is given too.
     """
-    peer = _ifinfo(ETH0_INDEX) + text(IFLA_IFNAME, "eth0") + attribute(IFLA_ADDRESS, mac_bytes(mac)) + attribute(IFLA_NET_NS_PID, pack("=I", pid))
+    peer = (
+        _ifinfo(ETH0_INDEX)
+        + text(IFLA_IFNAME, "eth0")
+        + attribute(IFLA_ADDRESS, mac_bytes(mac))
+        + attribute(IFLA_NET_NS_PID, pack("=I", pid))
+    )
     body = (
         _ifinfo(index, IFF_UP)
         + text(IFLA_IFNAME, name)
@@ -64,6 +70,16 @@ def veth(name: str, index: int, bridge: str, bridge_index: int, mac: str, pid: i
 def delete_link(name: str) -> Request:
     """The end of a link, and of its other end if it is a veth."""
     return message(RTM_DELLINK, NLM_F_ACK, _ifinfo() + text(IFLA_IFNAME, name)), f"ip link del {name}"
+
+
+def hairpin(index: int, name: str) -> Request:
+    """Lets the bridge send frames back to the port they came from (bridge(8)).
+
+    With br_netfilter the bridge itself translates later packets of a connection, and so needs this for a container that
+    reaches itself by its published port.
+    """
+    body = pack("=BxHiII", _AF_BRIDGE, 0, index, 0, 0) + nested(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_MODE, b"\1"))
+    return message(RTM_SETLINK, NLM_F_ACK, body), f"bridge link set dev {name} hairpin on"
 
 
 def link_up(index: int, name: str) -> Request:
@@ -102,7 +118,9 @@ def local_loopback6(index: int, name: str) -> Request:
     drops packets that have ::1 in their header on any link but lo.
     """
     head = pack("=BBBBBBBBI", 10, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, 0, RTN_LOCAL, 0)
-    body = head + attribute(RTA_DST, packed("::1")) + attribute(RTA_OIF, pack("=I", index)) + attribute(RTA_PRIORITY, pack("=I", 4096))
+    body = (
+        head + attribute(RTA_DST, packed("::1")) + attribute(RTA_OIF, pack("=I", index)) + attribute(RTA_PRIORITY, pack("=I", 4096))
+    )
     return message(RTM_NEWROUTE, _NEW, body), f"ip -6 route add local ::1 dev {name} table local metric 4096"
 
 
@@ -123,4 +141,6 @@ def veth_pair(name: str, peer_name: str, mac: str, mtu: int) -> Request:
         + common
         + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer)))
     )
-    return message(RTM_NEWLINK, _NEW, body), f"ip link add {name} address {mac} mtu {mtu} type veth peer {peer_name} address {mac} mtu {mtu}"
+    return message(
+        RTM_NEWLINK, _NEW, body
+    ), f"ip link add {name} address {mac} mtu {mtu} type veth peer {peer_name} address {mac} mtu {mtu}"

@@ -126,10 +126,14 @@ class Lab:
             sh("ip", "-n", f"{self.name}{end}", "link", "set", "lo", "up")
         self.enter(f"/run/netns/{self.name}host")
         sh("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", f"{self.name}out")
-        for where, four, six in (([], HOST4, HOST6), (["-n", f"{self.name}out"], OUTSIDE4, OUTSIDE6)):
+        # Both ends up before the addresses, and no duplicate address detection: a cable as it is after a while.
+        sides = (([], HOST4, HOST6), (["-n", f"{self.name}out"], OUTSIDE4, OUTSIDE6))
+        for where, _, _ in sides:
+            sh("ip", *where, "link", "set", "eth0", "addrgenmode", "none", "up")
+        for where, four, six in sides:
             sh("ip", *where, "addr", "add", f"{four}/24", "dev", "eth0")
             sh("ip", *where, "addr", "add", f"{six}/64", "dev", "eth0", "nodad")
-            sh("ip", *where, "link", "set", "eth0", "up")
+            sh("ip", *where, "addr", "add", f"fe80::{four.rpartition('.')[2]}/64", "dev", "eth0", "nodad")
 
     def enter(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -195,7 +199,12 @@ def carry_out(ops: list) -> None:
 
 def firewall(rules: str) -> None:
     """The host administrator's own rules."""
-    subprocess.run(["nft", "-f", "-"], input=f"table inet filter\ndelete table inet filter\ntable inet filter {{ {rules}\n}}", text=True, check=True)
+    subprocess.run(
+        ["nft", "-f", "-"],
+        input=f"table inet filter\ndelete table inet filter\ntable inet filter {{ {rules}\n}}",
+        text=True,
+        check=True,
+    )
 
 
 @pytest.fixture
@@ -284,7 +293,9 @@ def test_the_hosts_input_rules_decide_who_reaches_a_published_port(lab: Lab) -> 
     box.serve("box")
     everything = ((HOST4, 8080, "tcp"), (HOST6, 8080, "tcp"), (HOST4, 8081, "udp"))
 
-    chain = "type filter hook input priority 0; policy {}; ct state established,related accept; icmpv6 type nd-neighbor-solicit accept;"
+    chain = (
+        "type filter hook input priority 0; policy {}; ct state established,related accept; icmpv6 type nd-neighbor-solicit accept;"
+    )
     firewall(f"chain input {{ {chain.format('drop')}\n}}")
     assert [lab.ask_from_outside(*each) for each in everything] == ["timeout"] * 3
     firewall(f"chain input {{ {chain.format('accept')} tcp dport 8080 drop; udp dport 8081 drop;\n}}")
@@ -458,7 +469,12 @@ def test_nothing_of_the_hosts_firewall_is_touched(lab: Lab) -> None:
     before = sh("nft", "list", "table", "inet", "filter")
     lab.detach(lab.attach("0.0.0.0:8080:80", "8081:80"))
     assert sh("nft", "list", "table", "inet", "filter") == before
-    assert sorted(sh("nft", "list", "tables").split("\n")) == ["", "table inet filter", "table ip minicontainer", "table ip6 minicontainer"]
+    assert sorted(sh("nft", "list", "tables").split("\n")) == [
+        "",
+        "table inet filter",
+        "table ip minicontainer",
+        "table ip6 minicontainer",
+    ]
     bridge.remove(lab.config)
     assert sh("nft", "list", "tables") == "table inet filter\n"
     assert "minicontainer0" not in sh("ip", "link") and "mcgate" not in sh("ip", "link")
@@ -559,6 +575,26 @@ def test_what_changes_on_the_host_is_said_once(lab: Lab) -> None:
     assert bridge.ensure(lab.config).changes == []
 
 
+def test_a_host_whose_forward_chain_cuts_containers_off_is_told_what_to_allow(lab: Lab) -> None:
+    """docker and ufw set such a policy, and we never overrule it."""
+    lab.serve("ip", "netns", "exec", f"{lab.name}out", tcp=7000, udp=7001, name="world")
+    firewall("chain forward { type filter hook forward priority 0; policy drop;\n}")
+    (note,) = [line for line in bridge.ensure(lab.config).changes if line.startswith("note: ")]
+    box = lab.attach()
+    assert lab.ask_from(box, OUTSIDE4, 7000) == "timeout"
+    sh("nft", note.split("nft '")[1].removesuffix("'"))
+    assert lab.ask_from(box, OUTSIDE4, 7000) == f"world {HOST4}"
+
+
+def test_strict_reverse_path_filtering_does_not_stop_published_ports(lab: Lab) -> None:
+    Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("1")
+    box = lab.attach("0.0.0.0:8080:80", "8081:80")
+    box.serve("box")
+    assert lab.ask_from_outside(HOST4, 8080) == f"box {OUTSIDE4}"
+    assert lab.ask_here("127.0.0.1", 8081) == "box 10.213.0.1"
+    assert lab.ask_from(box, HOST4, 8080).startswith("box ")
+
+
 def test_on_a_host_without_ipv6_containers_have_ipv4(lab: Lab) -> None:
     Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
     box = lab.attach("8080:80", "0.0.0.0:8081:80")
@@ -581,10 +617,14 @@ def test_a_host_without_nft_says_what_to_install(lab: Lab, monkeypatch: pytest.M
 
 def test_the_ready_bridge_is_recognised_without_pyroute2(lab: Lab) -> None:
     bridge.ensure(lab.config)
-    code = ("import sys; from minicontainer.network import bridge, config; bridge.ensure(config.NetworkConfig(sys.argv[1]));"
-            "print([m for m in ('pyroute2', 'json', 're', 'socket', 'subprocess') if m in sys.modules])")
+    code = (
+        "import sys; from minicontainer.network import bridge, config; bridge.ensure(config.NetworkConfig(sys.argv[1]));"
+        "print([m for m in ('pyroute2', 'json', 're', 'socket', 'subprocess') if m in sys.modules])"
+    )
     state = lab.config.dir.partition("/network/")[0]
-    said = subprocess.run([sys.executable, "-S", "-c", code, state], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, "-S", "-c", code, state], cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True
+    )
     assert said.stdout == "[]\n"
 
 
@@ -597,8 +637,11 @@ def test_a_preview_takes_nothing(lab: Lab) -> None:
 
 def test_kill_9_at_any_moment_of_attach_leaves_only_what_reclaim_finds(lab: Lab) -> None:
     bridge.ensure(lab.config)
-    code = ("import sys; from minicontainer.network import endpoint, config, ports; c = config.NetworkConfig(sys.argv[1])\n"
-            "for i in range(1000): endpoint.attach(c, f'{i:064x}', publications=ports.parse_publish('0.0.0.0::80') + ports.parse_publish('80'))")
+    code = (
+        "import sys; from minicontainer.network import endpoint, config, ports; c = config.NetworkConfig(sys.argv[1])\n"
+        "wanted = ports.parse_publish('0.0.0.0::80') + ports.parse_publish('80')\n"
+        "for i in range(1000): endpoint.attach(c, f'{i:064x}', publications=wanted)"
+    )
     state = lab.config.dir.partition("/network/")[0]
     for wait in (0.15, 0.2, 0.31):
         victim = subprocess.Popen([sys.executable, "-c", code, state], cwd=Path(__file__).parents[2])
