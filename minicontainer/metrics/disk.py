@@ -64,8 +64,10 @@ class LayerSizes:
                             total += info.st_blocks * _BLOCK_BYTES
                 except FileNotFoundError:
                     pass  # removed since it was listed: it uses nothing
-                yield
+                if left:
+                    yield
             self._sizes[top] = total
+            yield
 
 
 def inodes(folder: str) -> dict[str, int]:

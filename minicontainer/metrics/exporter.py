@@ -40,10 +40,11 @@ _KEPT_AFTER_REMOVAL = ("last_seen", "oom_kills", "exit_code", "start_time_second
 class Watched:
     """What is kept of one container between scrapes."""
 
-    __slots__ = ("files", "key", "last_seen", "network", "oom_kills", "record", "row")
+    __slots__ = ("files", "last_seen", "network", "oom_kills", "record", "row", "run", "started")
 
     def __init__(self, record: Record, files: GroupFiles, network: Network) -> None:
-        self.key = key_of(record)
+        self.run = run_of(record)
+        self.started = record.started
         self.files = files
         self.network = network
         self.record: Record | None = None  # as it was when its limits were last read
@@ -57,9 +58,9 @@ class Watched:
         self.network.close()
 
 
-def key_of(record: Record) -> tuple:
-    """What makes a container another one to the exporter: a restart begins all its counters anew."""
-    return record.ident, record.name, record.pid, record.started
+def run_of(record: Record) -> tuple | None:
+    """What makes it another run, whose counters begin anew; None if it does not run."""
+    return (record.name, record.pid, record.started) if record.alive() else None
 
 
 class Exporter:
@@ -107,7 +108,7 @@ class Exporter:
 
     def _row(self, record: Record, now: float, inodes: dict[int, dict[str, int]], *, limits: bool) -> Row:
         watched = self._watched.get(record.ident)
-        if watched is None or watched.key != key_of(record):
+        if watched is None or record.alive() and watched.run != run_of(record):
             if watched:
                 watched.close()
             watched = self._watched[record.ident] = Watched(record, GroupFiles(self._hierarchy, record.cgroup, self._notes),
@@ -121,8 +122,8 @@ class Exporter:
             row.network = []
             self._ended(record, watched, numbers, now)
         numbers["restarts"] = record.restarts
-        if record.started:
-            numbers["start_time_seconds"] = record.started
+        if watched.started:
+            numbers["start_time_seconds"] = watched.started
         self._disk(record, numbers, inodes)
         row.numbers = numbers
         return row

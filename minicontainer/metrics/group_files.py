@@ -59,7 +59,7 @@ class GroupFiles:
                 self._files[when].append((os.open(path, os.O_RDONLY | os.O_CLOEXEC), parser))
             except FileNotFoundError:
                 continue  # the group is gone, or this kernel lacks the file and the figure is left out
-        if not self._files[ALWAYS]:
+        if not any(self._files.values()):
             raise _Gone
 
     def _read(self, limits: bool, block_io: bool) -> Numbers:
