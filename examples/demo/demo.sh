@@ -18,7 +18,13 @@ started=()
 minicontainer=("$project/.venv/bin/minicontainer"
     --root "$place/data" --state "$place/state" --config "$place/minicontainer.toml")
 
-mc() { "${minicontainer[@]}" "$@"; }
+mc() { "${minicontainer[@]}" "$@" 9>&-; } # 9: the demo's lock, which nothing may hold longer than the demo
+
+# background COMMAND...: ends at the latest when the demo does, also when that is killed
+background() {
+    setpriv --pdeathsig TERM "$@" 9>&- &
+    started+=($!)
+}
 
 bold() { if [ -t 1 ]; then printf '\033[1m%s\033[0m\n' "$*"; else printf '%s\n' "$*"; fi; }
 chapter() { printf '\n'; bold "── $*"; }
@@ -106,13 +112,11 @@ run_the_service() {
 start_prometheus() {
     chapter "Prometheus scrapes the container's accounting and the service inside it"
     typed sudo minicontainer metrics --listen "127.0.0.1:$exporter_port" '&'
-    "${minicontainer[@]}" metrics --listen "127.0.0.1:$exporter_port" & # not by mc: $! is to be its pid, not a shell's
-    started+=($!)
+    background "${minicontainer[@]}" metrics --listen "127.0.0.1:$exporter_port"
     sed -e "s/EXPORTER/127.0.0.1:$exporter_port/" -e "s/SERVICE/127.0.0.1:$service_port/" \
         examples/demo/prometheus.yml >"$place/prometheus.yml"
-    prometheus --config.file="$place/prometheus.yml" --storage.tsdb.path="$place/tsdb" \
-        --web.listen-address="127.0.0.1:$prometheus_port" >"$place/prometheus.log" 2>&1 &
-    started+=($!)
+    background prometheus --config.file="$place/prometheus.yml" --storage.tsdb.path="$place/tsdb" \
+        --web.listen-address="127.0.0.1:$prometheus_port" >"$place/prometheus.log" 2>&1
     wait_for 10 "the exporter" "http://127.0.0.1:$exporter_port/metrics"
     wait_for 30 "Prometheus (see build/demo/prometheus.log)" "http://127.0.0.1:$prometheus_port/-/ready"
     echo "Prometheus is ready on a port of its own and scrapes both every second."
@@ -124,7 +128,7 @@ drive_load() {
     for worker in 1 2 3 4; do
         while [ $SECONDS -lt $end ]; do
             curl --silent --max-time 10 --output /dev/null "http://127.0.0.1:$service_port/load/$worker" || sleep 0.1
-        done &
+        done 9>&- &
         workers+=($!)
     done
     started+=("${workers[@]}")
