@@ -10,6 +10,7 @@ from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, STORE, UNKNOWN_PID,
 
 _AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
 _FD = {"FSOPEN_CLOEXEC": 1}
+_SECCOMP = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
 # call: what each argument is; None prints it as it is.
 _DECODE: dict[str, tuple] = {
     "mount": (None, None, None, f.MS, None),
@@ -27,16 +28,19 @@ _DECODE: dict[str, tuple] = {
     "umask": ("octal",),
     "openat2": ("dir", None, "how", None),
     "prctl": ("prctl", "prctl1", "prctl2"),
-    "seccomp": ("seccomp", None, None),
+    "seccomp": ("seccomp", _SECCOMP, None),
     "keyctl": ("keyctl", None),
     "prlimit64": (None, "rlimit", None, None),
     "close_range": (None, "max", {"CLOSE_RANGE_CLOEXEC": 4}),
     "rt_sigprocmask": ("sigmask", None, None, None),
     "ioctl": (None, "ioctl", None),
-    "socket": ("socket", "socktype", None),
+    "socket": ("socket", "socktype", "netlink"),
     "bpf": ("bpf", None, None),
     "setgroups": (None, None),
     "symlinkat": (None, "dir", None),
+    "fchown": (None, "id", "id"),
+    "fchownat": ("dir", None, "id", "id", _AT),
+    "write_file": ("dir", None, None, f.O, f.RESOLVE),
 }
 # What a refused write to a cgroup file means. Sources: cgroup-v1/{memory,cpusets}.rst, cgroup-v2.rst, sched-bwc.rst.
 _CGROUP_HINTS = {
@@ -78,16 +82,26 @@ def call(op: Op, pid_text: str = "PID") -> str:
     return f"{op.call}({', '.join(_argument(op, a, k) for a, k in zip(op.args, kinds))})".replace(str(UNKNOWN_PID), pid_text)
 
 
-def arguments(op: Op) -> list[object]:
-    """The arguments as JSON values: decoded text for flags and structs, numbers and strings as they are."""
-    kinds = (*_DECODE.get(op.call, ()), *(None,) * 6)
+def arguments(op: Op, pid_text: str = "PID") -> list[object]:
+    """The arguments as JSON values, whole: decoded text for flags and structs, numbers and strings as they are."""
     if op.kind == EXEC:
         return [list(a) for a in op.args]
-    out: list[object] = []
-    for a, k in zip(op.args, kinds):
-        text = _argument(op, a, k)
-        out.append(a if k is None and type(a) is int else text[1:-1] if text[:1] == '"' else text)
-    return out
+    args = op.args
+    if op.kind == WRITE:
+        where, path, data, _, flags, resolve = args  # the length is data's own
+        args = (where, path, data, flags, resolve)
+    kinds = (*_DECODE.get(op.call, ()), *(None,) * 6)
+    return [_value(op, a, k, pid_text) for a, k in zip(args, kinds)]
+
+
+def _value(op: Op, value: object, kind: object, pid_text: str) -> object:
+    if type(value) is str:
+        return value
+    if type(value) is bytes:
+        return value.decode(errors="replace").replace(str(UNKNOWN_PID), pid_text)
+    if type(value) is int and kind is None:
+        return pid_text if value == UNKNOWN_PID else value
+    return _argument(op, value, kind).replace(str(UNKNOWN_PID), pid_text)
 
 
 def _argument(op: Op, value: object, kind: object) -> str:
@@ -117,6 +131,8 @@ def _argument(op: Op, value: object, kind: object) -> str:
         return f.names(value, kind)
     if kind == "dir":
         return "AT_FDCWD" if value == f.AT_FDCWD else str(value)
+    if kind == "id":
+        return "-1" if value == 0xFFFFFFFF else str(value)
     if kind == "octal":
         return f"{value:#o}"
     if kind == "mode":
@@ -145,6 +161,7 @@ def _argument(op: Op, value: object, kind: object) -> str:
         "bpf": {5: "BPF_PROG_LOAD", 8: "BPF_PROG_ATTACH", 9: "BPF_PROG_DETACH"},
         "sigmask": {2: "SIG_SETMASK"},
         "socket": {16: "AF_NETLINK"},
+        "netlink": {0: "NETLINK_ROUTE", 12: "NETLINK_NETFILTER"},
         "socktype": {3 | 0o2000000: "SOCK_RAW|SOCK_CLOEXEC"},
     }
     if isinstance(kind, str) and kind in single:

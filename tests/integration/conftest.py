@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def _shared_engine(tarball: str) -> Iterator[Engine]:
     engine = new_engine()
     try:
         engine.import_rootfs(tarball, IMAGE)
-        engine.box("-v", "/volume", IMAGE, "true")  # what is made once and stays: the folders of the data root
+        # What is made once and stays: the folders of the data root, the bridge, the table of the firewall.
+        engine.ok("run", "--rm", "-v", "/volume", "-p", "127.0.0.1:18080:80", IMAGE, "true")
         engine.empty = here(engine)
         yield engine
     finally:
@@ -59,6 +61,9 @@ def engine(_shared_engine: Engine) -> Iterator[Engine]:
     """minicontainer with the image `busybox`. Its containers are removed after each test, and nothing may be left of them."""
     yield _shared_engine
     _shared_engine.clear()
+    end = time.monotonic() + 20  # what ended by itself may still be cleaning up
+    while left(_shared_engine.empty, here(_shared_engine)) and time.monotonic() < end:
+        time.sleep(0.05)
     after = here(_shared_engine)
     rest = left(_shared_engine.empty, after)
     _shared_engine.empty = after  # a failure is told once
