@@ -21,6 +21,7 @@ import threading
 
 from minicontainer.errors import ImageError
 from minicontainer.image import codec
+from minicontainer.image.blob import BlobWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Feed(threading.Thread):
         kind = codec.detect(head)
         self.media = _MEDIA.get(kind, _MEDIA[""])
         decoder = codec.Decoder(kind) if kind else None
+        blob = BlobWriter(self._blob)
         plain_hash = hashlib.sha256()
         stored_hash = hashlib.sha256() if kind in _MEDIA and kind else plain_hash
         raw, done = head, 0
@@ -118,21 +120,17 @@ class Feed(threading.Thread):
                     self._check_size(len(chunk), done, kind)
                     self._put((chunk, done))
                     if stored_hash is plain_hash:
-                        self._store(chunk)
+                        blob.write(chunk)
             if stored_hash is not plain_hash:
                 stored_hash.update(raw)
-                self._store(raw)
+                blob.write(raw)
             raw = os.read(self._source, _CHUNK)
         if decoder:
             decoder.close()
+        blob.finish()
+        self.size = blob.size
         self.diff_id = "sha256:" + plain_hash.hexdigest()
         self.digest = "sha256:" + stored_hash.hexdigest()
-
-    def _store(self, data: bytes) -> None:
-        self.size += len(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._blob, view):]
 
     def _check_size(self, count: int, done: int, kind: str) -> None:
         self._plain += count

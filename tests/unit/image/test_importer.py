@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
 from minicontainer.errors import NotFound, UsageError
+from minicontainer.image.blob import BlobWriter
 from minicontainer.image.importer import import_rootfs
 from minicontainer.image.store import Store
 from tests.unit.image.archives import archive, directory, file
@@ -90,6 +92,22 @@ def test_a_new_image_of_the_same_name_keeps_the_old_one_by_its_id(store, tarball
     second = import_rootfs(store, str(tarball), "one", ["CMD x"])
     assert store.resolve("one").id == second
     assert store.resolve(first).name == ""
+
+
+@pytest.mark.parametrize("filesystem", ["disk", "tmpfs"])
+@pytest.mark.parametrize("sizes", [[], [1], [511, 513], [1 << 20], [(1 << 20) - 1, 2], [3 << 20, 5], [700_000] * 5])
+def test_blob_is_what_was_written(sizes, filesystem, tmp_path):
+    """Whatever the pieces, and whether or not the file system has O_DIRECT."""
+    where = "/dev/shm" if filesystem == "tmpfs" else str(tmp_path)
+    data = [os.urandom(size) for size in sizes]
+    with tempfile.TemporaryFile(dir=where) as f:
+        writer = BlobWriter(f.fileno())
+        for piece in data:
+            writer.write(piece)
+        writer.finish()
+        f.seek(0)
+        assert f.read() == b"".join(data)
+        assert writer.size == sum(sizes)
 
 
 def test_nothing_gets_its_name_before_it_is_on_disk(store, tarball, monkeypatch):
