@@ -49,7 +49,7 @@ remove_what_is_left() {
         mapfile -t ids < <(mc ps --all --quiet)
         [ ${#ids[@]} = 0 ] || mc rm --force "${ids[@]}" >/dev/null
     fi
-    if [ -e /sys/class/net/$bridge ]; then ip link delete $bridge; fi
+    if ip link show $bridge >/dev/null 2>&1; then ip link delete $bridge; fi
     nft list tables | sed -n "s/^table \([a-z0-9]* $table\)\$/delete table \1/p" | nft -f -
     while IFS= read -r folder; do rmdir "$folder"; done \
         < <(find /sys/fs/cgroup -maxdepth 4 -depth -type d -path "*/$parent*")
