@@ -171,7 +171,6 @@ _PLAN = (
 
 _RUN_ONLY = (
     Flag("detach", "d", "bool", "Run container in background and print container ID"),
-    Flag("detach-keys", help="Override the key sequence for detaching a container"),
     Flag("sig-proxy", kind="bool", help="Proxy received signals to the process", default=True),
 )
 
@@ -184,6 +183,7 @@ _REFUSED = {
     "cpu-percent": _WINDOWS,
     "cpu-rt-period": "the kernels of today's distributions are built without real-time group scheduling",
     "cpu-rt-runtime": "the kernels of today's distributions are built without real-time group scheduling",
+    "detach-keys": "a container in the foreground is a child of its command; start it with -d to leave it",
     "disable-content-trust": "docker content trust is gone from docker too",
     "gpus": "it needs the vendor's hook; give the device nodes with --device",
     "health-cmd": _HEALTH,

@@ -167,11 +167,21 @@ class Container:
         return state if state and is_alive(state) else None
 
     def exit(self) -> dict | None:
-        """exit.json: exit_code, signal, finished_ns, oom (kills); None if it never ran to an end."""
+        """exit.json: exit_code, signal, finished_ns, oom (kills); None if it never ran to an end.
+
+        A container that ran when the machine went down has none, and no state either: it was killed, then or a little later.
+        """
         try:
-            return read_json(f"{self.dir}/exit.json")
+            ended = read_json(f"{self.dir}/exit.json")
         except ValueError:
-            return None
+            ended = None
+        if ended is None and not os.path.exists(f"{self.config.state}/containers/{self.ident}"):
+            try:
+                started = os.stat(f"{self.dir}/config.json").st_mtime_ns
+            except FileNotFoundError:
+                return None
+            return {"exit_code": 137, "signal": 9, "finished_ns": started, "oom": 0}
+        return ended
 
     def status(self) -> str:
         """created, running, paused, exited, or starting."""

@@ -25,7 +25,7 @@ _DEFAULTS: dict[str, Any] = {
     None,
     # how it is run and kept
     "name": "", "detach": False, "attach": [], "rm": False, "restart": ["no", 0], "labels": {},
-    "annotations": {}, "cidfile": "", "sig_proxy": True, "detach_keys": "", "log_driver": "",
+    "annotations": {}, "cidfile": "", "sig_proxy": True, "log_driver": "",
     "log_options": {}, "explain": "", "dry_run": False,
     # namespaces; "" is the default of docker, else "host", "private", "none", "shareable", "container:NAME"
     "network": "", "pid_mode": "", "ipc_mode": "", "uts_mode": "", "cgroupns_mode": "", "userns_mode": "",
@@ -81,7 +81,6 @@ class RunOptions:
         annotations: dict[str, str]
         cidfile: str
         sig_proxy: bool
-        detach_keys: str
         log_driver: str
         log_options: dict[str, int]
         explain: str

@@ -76,7 +76,7 @@ def test_explain_takes_a_value_only_with_equals() -> None:
 def test_create_has_no_attachment() -> None:
     """`create` starts nothing, so it has no --detach and its kin; the rest is the same."""
     missing = {flag.name for flag in RUN_FLAGS} - {flag.name for flag in CREATE_FLAGS}
-    assert missing == {"detach", "detach-keys", "sig-proxy"}
+    assert missing == {"detach", "sig-proxy"}
 
 
 def test_no_name_or_letter_twice() -> None:

@@ -38,7 +38,7 @@ def test_every_flag_reaches_its_field(tmp_path: Any) -> None:
         "--cgroupns=host": {"cgroupns_mode": "host"}, "--cidfile=/c": {"cidfile": "/c"},
         "--cpu-period=1000": {"cpu_period_us": 1000}, "--cpu-quota=2000": {"cpu_quota_us": 2000},
         "--cpu-shares=5": {"cpu_shares": 5}, "--cpus=.5": {"nano_cpus": 5 * 10**8}, "--cpuset-cpus=0": {"cpuset_cpus": "0"},
-        "--cpuset-mems=0": {"cpuset_mems": "0"}, "--detach": {"detach": True}, "--detach-keys=ctrl-x": {"detach_keys": "ctrl-x"},
+        "--cpuset-mems=0": {"cpuset_mems": "0"}, "--detach": {"detach": True},
         "--device=/dev/a:r": {"devices": [{"host": "/dev/a", "container": "/dev/a", "access": "r"}]},
         "--device-cgroup-rule=c 1:2 r": {
             "device_cgroup_rules": [{"allow": True, "type": "c", "major": 1, "minor": 2, "access": "r"}]},
