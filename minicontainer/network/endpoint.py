@@ -13,7 +13,7 @@ there is nothing to do.
 from __future__ import annotations
 
 from minicontainer.errors import NetworkError
-from minicontainer.network import addresses, bridge, gate, nft, ports, rtnl
+from minicontainer.network import addresses, bridge, nft, ports, rtnl
 from minicontainer.network.config import NetworkConfig, link_index, link_name
 from minicontainer.network.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, SOCK_RAW_CLOEXEC
 from minicontainer.network.ports import Port, Publication
@@ -156,6 +156,8 @@ def attach(
         own6 = addresses.allocate(config, ident, config.ipv6, ip6) if ready.ipv6 else ""
         published = ports.reserve(config, ident, publications or [], own, own6)
         if any(port.for_others for port in published):
+            from minicontainer.network import gate
+
             gate.ensure(config)
     except BaseException:
         ports.unpublish(config, ident, published)

@@ -62,6 +62,10 @@ class Netlink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the socket."""
         self._socket.close()
 
     def ask(self, data: bytes, what: str, ok: tuple[int, ...] = ()) -> list[tuple[int, bytes]]:

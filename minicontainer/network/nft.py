@@ -150,7 +150,10 @@ def withdraw(table: str, elements: list[Element], addresses: Iterable[str]) -> N
     """
     from errno import ENOENT
 
+    while _parked:
+        _parked.pop().close()
     netlink = Netlink(NETLINK_NETFILTER)
+    _parked.append(netlink)
     try:
         for request, words in batches(table, elements, delete=True):
             netlink.ask(request, words)
@@ -162,7 +165,6 @@ def withdraw(table: str, elements: list[Element], addresses: Iterable[str]) -> N
             netlink.ask(batch(table, [element], delete=True), element.words(), ok=(ENOENT,))
     for address in addresses:
         _forget_connections(netlink, address)
-    _parked[:] = [netlink]
 
 
 def elements_of(netlink: Netlink, family: int, table: str, name: str) -> list[tuple[str, bytes]]:

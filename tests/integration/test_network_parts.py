@@ -7,6 +7,7 @@ The machine's own network and firewall are never touched: the pytest process its
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import shutil
@@ -53,7 +54,7 @@ CLIENT = """
 import socket, sys
 host, port, udp, source = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "udp", int(sys.argv[4])
 s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
-s.settimeout(0.7)
+s.settimeout(float(sys.argv[5]))
 try:
     if source:
         s.bind(("", source))
@@ -75,6 +76,14 @@ def _missing() -> str:
 
 
 pytestmark = pytest.mark.skipif(bool(_missing()), reason=_missing() or "ready")
+
+
+@functools.cache
+def patience_seconds() -> str:
+    """How long a client waits before it says "timeout": longer where Python is slow (a guest without KVM)."""
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-S", "-c", "import socket"], check=True)
+    return str(max(0.7, 8 * (time.monotonic() - begin)))
 
 
 def sh(*command: str) -> str:
@@ -177,13 +186,13 @@ class Lab:
         return sh("ip", "netns", "exec", f"{self.name}out", *command)
 
     def ask_from_outside(self, address: str, port: int, kind: str = "tcp", source: int = 0) -> str:
-        return self.outside(sys.executable, "-c", CLIENT, address, str(port), kind, str(source)).strip()
+        return self.outside(sys.executable, "-c", CLIENT, address, str(port), kind, str(source), patience_seconds()).strip()
 
     def ask_here(self, address: str, port: int, kind: str = "tcp") -> str:
-        return sh(sys.executable, "-c", CLIENT, address, str(port), kind, "0").strip()
+        return sh(sys.executable, "-c", CLIENT, address, str(port), kind, "0", patience_seconds()).strip()
 
     def ask_from(self, box: Box, address: str, port: int, kind: str = "tcp") -> str:
-        return box.run(sys.executable, "-c", CLIENT, address, str(port), kind, "0").strip()
+        return box.run(sys.executable, "-c", CLIENT, address, str(port), kind, "0", patience_seconds()).strip()
 
     def serve(self, *where: str, tcp: int, udp: int, name: str) -> None:
         server = subprocess.Popen([*where, sys.executable, "-c", SERVER, str(tcp), str(udp), name], stdout=subprocess.PIPE)
