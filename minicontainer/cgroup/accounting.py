@@ -145,10 +145,10 @@ def _pressure(resource: str) -> Parser:
     def parse(data: bytes, out: Numbers) -> None:
         """ "some … total=µs" (a task waits) and, but for cpu before Linux 5.13, "full … total=µs" (all tasks wait)."""
         at = data.find(b"total=")
-        out[waiting] = int(data[at + 6:data.find(b"\n", at)]) / 1e6
+        out[waiting] = int(data[at + 6 : data.find(b"\n", at)]) / 1e6
         at = data.find(b"total=", at + 6)
         if at >= 0:
-            out[stalled] = int(data[at + 6:]) / 1e6
+            out[stalled] = int(data[at + 6 :]) / 1e6
 
     return parse
 
@@ -184,10 +184,10 @@ _V2: tuple[tuple[str, str, Parser, int], ...] = (
 )
 _UNIFIED: tuple[tuple[str, Parser], ...] = (  # in every v2 tree, controllers or not
     ("cpu.stat", cpu_v2),
-    ("cpu.pressure", _pressure("cpu")), ("memory.pressure", _pressure("memory")), ("io.pressure", _pressure("io")),
+    ("cpu.pressure", _pressure("cpu")),
+    ("memory.pressure", _pressure("memory")),
+    ("io.pressure", _pressure("io")),
 )
-
-
 
 
 def sources(hierarchy: Hierarchy, path: str) -> list[tuple[str, Parser, int]]:

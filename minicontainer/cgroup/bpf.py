@@ -41,9 +41,12 @@ def _instruction(code: int, dst: int = 0, src: int = 0, off: int = 0, imm: int =
 def assemble(rules: list[Rule]) -> bytes:
     """The program of a list of rules (devices.parse), as an array of struct bpf_insn."""
     code = [
-        _instruction(_LOAD32, 2, 1, 0),       # access_type: type in the low half, access in the high one
-        _instruction(_MOV32, 4, 2), _instruction(_AND32_IMM, 2, imm=0xFFFF), _instruction(_RSH32_IMM, 4, imm=16),
-        _instruction(_LOAD32, 5, 1, 4), _instruction(_LOAD32, 6, 1, 8),
+        _instruction(_LOAD32, 2, 1, 0),  # access_type: type in the low half, access in the high one
+        _instruction(_MOV32, 4, 2),
+        _instruction(_AND32_IMM, 2, imm=0xFFFF),
+        _instruction(_RSH32_IMM, 4, imm=16),
+        _instruction(_LOAD32, 5, 1, 4),
+        _instruction(_LOAD32, 6, 1, 8),
     ]
     for rule in reversed(rules):
         if rule.everything():
@@ -62,16 +65,20 @@ def _match(rule: Rule) -> bytes:
     if rule.allow:
         verdict = _instruction(_AND32_IMM, 4, imm=~access) + _instruction(_JNE_IMM, 4, off=2, imm=0)
     else:
-        verdict = (_instruction(_MOV32, 7, 4) + _instruction(_AND32_IMM, 7, imm=access)
-                   + _instruction(_JEQ_IMM, 7, off=2, imm=0))
+        verdict = _instruction(_MOV32, 7, 4) + _instruction(_AND32_IMM, 7, imm=access) + _instruction(_JEQ_IMM, 7, off=2, imm=0)
     verdict += _return(rule.allow)
     tests = []
     if rule.type != "a":
         tests.append((2, _TYPE[rule.type]))
     tests += [(register, value) for register, value in ((5, rule.major), (6, rule.minor)) if value >= 0]
     length = len(verdict) // _INSTRUCTION.size
-    return b"".join(_instruction(_JNE_IMM, register, off=len(tests) - 1 - i + length, imm=value)
-                    for i, (register, value) in enumerate(tests)) + verdict
+    return (
+        b"".join(
+            _instruction(_JNE_IMM, register, off=len(tests) - 1 - i + length, imm=value)
+            for i, (register, value) in enumerate(tests)
+        )
+        + verdict
+    )
 
 
 def attach_ops(group: str, entries: list[dict]) -> list[Op]:
@@ -82,8 +89,13 @@ def attach_ops(group: str, entries: list[dict]) -> list[Op]:
     rules = parse(entries)
     code = assemble(rules)
     # union bpf_attr: prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, prog_name
-    load = PointerTo(pack("=IIQQIIQII16s", _TYPE_CGROUP_DEVICE, len(code) // _INSTRUCTION.size, 0, 0, 0, 0, 0, 0, 0,
-                          b"devices"), 8, code, f"CGROUP_DEVICE, {len(rules)} rules", more=((16, b"GPL\0"),))
+    load = PointerTo(
+        pack("=IIQQIIQII16s", _TYPE_CGROUP_DEVICE, len(code) // _INSTRUCTION.size, 0, 0, 0, 0, 0, 0, 0, b"devices"),
+        8,
+        code,
+        f"CGROUP_DEVICE, {len(rules)} rules",
+        more=((16, b"GPL\0"),),
+    )
     directory, program = Slot("cgroup"), Slot("device program")
     # union bpf_attr: target_fd, attach_bpf_fd, attach_type, attach_flags
     attach = Blob(pack("=IIII", 0, 0, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI), "CGROUP_DEVICE, BPF_F_ALLOW_MULTI")
@@ -96,9 +108,11 @@ def attach_ops(group: str, entries: list[dict]) -> list[Op]:
     ]
     for old in _attached(group):
         detach = Blob(pack("=IIII", 0, old, _ATTACH_CGROUP_DEVICE, 0), f"CGROUP_DEVICE, program {old}")
-        ops += [store(directory, detach, 0, why="target_fd: which group"),
-                syscall("bpf", _PROG_DETACH, detach, len(detach.data), why="the rules of before are over"),
-                syscall("close", old, why="done with the program of before")]
+        ops += [
+            store(directory, detach, 0, why="target_fd: which group"),
+            syscall("bpf", _PROG_DETACH, detach, len(detach.data), why="the rules of before are over"),
+            syscall("close", old, why="done with the program of before"),
+        ]
     return [*ops, *(syscall("close", slot, why="the kernel holds it now") for slot in (directory, program))]
 
 
@@ -120,8 +134,18 @@ def _attached(group: str) -> list[int]:
     try:
         ids = bytearray(4 * _MAX_PROGRAMS)
         # union bpf_attr: target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt
-        attr = bytearray(pack("=IIIIQII", directory, _ATTACH_CGROUP_DEVICE, 0, 0,
-                              int(calls.ffi.cast("uintptr_t", calls.ffi.from_buffer(ids))), _MAX_PROGRAMS, 0))
+        attr = bytearray(
+            pack(
+                "=IIIIQII",
+                directory,
+                _ATTACH_CGROUP_DEVICE,
+                0,
+                0,
+                int(calls.ffi.cast("uintptr_t", calls.ffi.from_buffer(ids))),
+                _MAX_PROGRAMS,
+                0,
+            )
+        )
         calls.bpf(_PROG_QUERY, attr)
         count = unpack_from("=I", attr, 24)[0]
         return [fd for ident in unpack_from(f"={count}I", ids) if (fd := _program(ident)) >= 0]

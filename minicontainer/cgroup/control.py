@@ -41,18 +41,22 @@ def freeze(unified: str | None, freezer: str | None) -> None:
         tree.write(f"{unified}/cgroup.freeze", "1")
         stopped = wait_until(lambda: "frozen 1" in tree.read(f"{unified}/cgroup.events"), _FREEZE_SECONDS)
     elif freezer:
+
         def frozen_v1() -> bool:
             tree.write(f"{freezer}/freezer.state", "FROZEN")  # again: a fork during FREEZING may have slipped through
             return tree.read(f"{freezer}/freezer.state").strip() == "FROZEN"
 
         stopped = wait_until(frozen_v1, _FREEZE_SECONDS)
     else:
-        raise Unsupported("pause: this host has neither cgroup v2 nor the v1 freezer",
-                          "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified")
+        raise Unsupported(
+            "pause: this host has neither cgroup v2 nor the v1 freezer", "mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"
+        )
     if not stopped:
         thaw(unified, freezer)
-        raise MinicontainerError(f"pause: a process in {unified or freezer} did not stop within {_FREEZE_SECONDS:.0f} s",
-                                 "one in uninterruptible sleep (state D in ps) can't; try again")
+        raise MinicontainerError(
+            f"pause: a process in {unified or freezer} did not stop within {_FREEZE_SECONDS:.0f} s",
+            "one in uninterruptible sleep (state D in ps) can't; try again",
+        )
 
 
 def thaw(unified: str | None, freezer: str | None) -> None:
@@ -65,8 +69,10 @@ def thaw(unified: str | None, freezer: str | None) -> None:
 
 def frozen(unified: str | None, freezer: str | None) -> bool:
     """Whether the group is stopped (by either freezer)."""
-    return bool((unified and tree.read(f"{unified}/cgroup.freeze").strip() == "1")
-                or (freezer and tree.read(f"{freezer}/freezer.state").strip() in ("FROZEN", "FREEZING")))
+    return bool(
+        (unified and tree.read(f"{unified}/cgroup.freeze").strip() == "1")
+        or (freezer and tree.read(f"{freezer}/freezer.state").strip() in ("FROZEN", "FREEZING"))
+    )
 
 
 def kill(groups: list[str], unified: str | None, freezer: str | None, timeout_seconds: float) -> bool:
@@ -104,13 +110,18 @@ def _kill_stopped(pids: list[int], unified: str | None, freezer: str | None) -> 
 
 def remove(group: str, timeout_seconds: float) -> None:
     """Removes a group and those below it; nothing if it is gone. KernelError if processes stay in it for that long."""
+
     def removed() -> bool:
         return _rmdir(group) or all(_rmdir(below) for below in tree.groups(group))
 
     if not wait_until(removed, timeout_seconds):
         pids = tree.pids(group)
-        raise KernelError("rmdir", group, EBUSY, f"processes are still in it: {' '.join(map(str, pids[:8]))}" if pids
-                          else "the kernel still holds it; try again")
+        raise KernelError(
+            "rmdir",
+            group,
+            EBUSY,
+            f"processes are still in it: {' '.join(map(str, pids[:8]))}" if pids else "the kernel still holds it; try again",
+        )
 
 
 def _rmdir(group: str) -> bool:

@@ -14,9 +14,12 @@ _ANY = -1
 # What a runtime adds to the rules of a spec, so that the default /dev works: config-linux.md, "Default Devices", and
 # making (not opening) any node, as runc and crun do.
 DEFAULT_RULES = [
-    {"allow": True, "type": "c", "access": "m"}, {"allow": True, "type": "b", "access": "m"},
-    *({"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
-      for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))),
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    *(
+        {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
+    ),
 ]
 
 
@@ -38,13 +41,15 @@ class Rule:
 
     def covers(self, other: Rule) -> bool:
         """Whether every device of the other is one of this rule's."""
-        return (self.type in ("a", other.type) and self.major in (_ANY, other.major) and self.minor in (_ANY, other.minor))
+        return self.type in ("a", other.type) and self.major in (_ANY, other.major) and self.minor in (_ANY, other.minor)
 
     def meets(self, other: Rule) -> bool:
         """Whether there may be a device that both are about."""
-        return ((self.type == other.type or "a" in (self.type, other.type))
-                and (self.major == other.major or _ANY in (self.major, other.major))
-                and (self.minor == other.minor or _ANY in (self.minor, other.minor)))
+        return (
+            (self.type == other.type or "a" in (self.type, other.type))
+            and (self.major == other.major or _ANY in (self.major, other.major))
+            and (self.minor == other.minor or _ANY in (self.minor, other.minor))
+        )
 
     def line(self) -> str:
         """As devices.allow takes it: "c 1:3 rwm"."""
@@ -80,15 +85,18 @@ def exceptions(rules: list[Rule]) -> list[Rule]:
     kept: list[Rule] = []
     for rule in rest:
         if rule.allow != default.allow:
-            kept += [Rule(rule.allow, kind, rule.major, rule.minor, rule.access)
-                     for kind in (("b", "c") if rule.type == "a" else (rule.type,))]
+            kept += [
+                Rule(rule.allow, kind, rule.major, rule.minor, rule.access)
+                for kind in (("b", "c") if rule.type == "a" else (rule.type,))
+            ]
             continue
         for old in kept:
             if rule.covers(old):
                 old.access -= rule.access
             elif rule.meets(old) and rule.access & old.access:
-                raise Unsupported(f'{LIMIT}: cgroup v1 can\'t take "{rule.line()}" out of "{old.line()}"',
-                                  "name the devices one by one")
+                raise Unsupported(
+                    f'{LIMIT}: cgroup v1 can\'t take "{rule.line()}" out of "{old.line()}"', "name the devices one by one"
+                )
         kept = [old for old in kept if old.access]
     return kept
 
@@ -121,14 +129,35 @@ def _within(line: str, wanted: list[str]) -> bool:
 def _setting(line: str, allow: bool) -> Setting:
     if line == "a":
         if allow:
-            return Setting("devices", "devices.allow", "a", LIMIT, "every device, as --privileged asks for",
-                           lambda asked, got: got.startswith("a *:* rwm"), shown="devices.list")
-        return Setting("devices", "devices.deny", "a", LIMIT, "no device at all, but for those that follow",
-                       lambda asked, got: not got.startswith("a "), shown="devices.list")
+            return Setting(
+                "devices",
+                "devices.allow",
+                "a",
+                LIMIT,
+                "every device, as --privileged asks for",
+                lambda asked, got: got.startswith("a *:* rwm"),
+                shown="devices.list",
+            )
+        return Setting(
+            "devices",
+            "devices.deny",
+            "a",
+            LIMIT,
+            "no device at all, but for those that follow",
+            lambda asked, got: not got.startswith("a "),
+            shown="devices.list",
+        )
     if allow:
         return Setting("devices", "devices.allow", line, LIMIT, "this device is allowed", _listed, shown="devices.list")
-    return Setting("devices", "devices.deny", line, LIMIT, "this device is not allowed",
-                   lambda asked, got: got.startswith("a ") or asked not in got.splitlines(), shown="devices.list")
+    return Setting(
+        "devices",
+        "devices.deny",
+        line,
+        LIMIT,
+        "this device is not allowed",
+        lambda asked, got: got.startswith("a ") or asked not in got.splitlines(),
+        shown="devices.list",
+    )
 
 
 def _listed(asked: str, got: str) -> bool:

@@ -16,9 +16,13 @@ _AT_FDCWD = -100
 _AT_REMOVEDIR = 0x200
 # (v1 controller, v2 controller, settings where v1 has it, settings where v2 has it)
 _SECTIONS = (
-    ("memory", "memory", v1.memory, v2.memory), ("cpu", "cpu", v1.cpu, v2.cpu),
-    ("cpuset", "cpuset", v1.cpuset, v2.cpuset), ("pids", "pids", v1.pids, v2.pids),
-    ("blkio", "io", v1.blkio, v2.io), ("hugetlb", "hugetlb", v1.hugetlb, v2.hugetlb), ("rdma", "rdma", v1.rdma, v2.rdma),
+    ("memory", "memory", v1.memory, v2.memory),
+    ("cpu", "cpu", v1.cpu, v2.cpu),
+    ("cpuset", "cpuset", v1.cpuset, v2.cpuset),
+    ("pids", "pids", v1.pids, v2.pids),
+    ("blkio", "io", v1.blkio, v2.io),
+    ("hugetlb", "hugetlb", v1.hugetlb, v2.hugetlb),
+    ("rdma", "rdma", v1.rdma, v2.rdma),
 )
 
 
@@ -107,15 +111,18 @@ class Cgroup(settings.Group):
     def has(self, controller: str, file: str) -> bool:
         """Looks at the groups there are, since a root lacks most v2 files; if there are none the kernel will say."""
         at = self.directory(controller)
-        base = at[:-len(self.path)]
+        base = at[: -len(self.path)]
         if os.path.exists(f"{base}/{file}"):
             return True
         if controller in self.hierarchy.mounts and controller != "blkio":
             return False  # of the v1 files that are asked for here, only blkio's weights are missing in the root
         above = [base + "/" + "/".join(self._names[:n]) for n in range(len(self._names), 0, -1)]
         for group in (*above, *tree.groups_in(base)):
-            known = os.path.exists(group) if controller in self.hierarchy.mounts else (
-                controller == "cgroup" or controller in tree.read(f"{group}/cgroup.controllers").split())
+            known = (
+                os.path.exists(group)
+                if controller in self.hierarchy.mounts
+                else (controller == "cgroup" or controller in tree.read(f"{group}/cgroup.controllers").split())
+            )
             if known:
                 return os.path.exists(f"{group}/{file}")
         return True
@@ -140,8 +147,10 @@ class Cgroup(settings.Group):
             out += devices.v1_settings(resources, self)
         for setting in out:
             if setting.controller not in h.controllers and setting.controller != "cgroup":
-                raise Unsupported(f"{setting.limit}: this host has no cgroup controller {setting.controller}",
-                                  f"it has {' '.join(sorted(h.controllers))}")
+                raise Unsupported(
+                    f"{setting.limit}: this host has no cgroup controller {setting.controller}",
+                    f"it has {' '.join(sorted(h.controllers))}",
+                )
         self._planned = (resources, out)
         return out
 
@@ -156,8 +165,10 @@ class Cgroup(settings.Group):
             if got is None:
                 got = texts[path] = tree.read(path)
             if not setting.same(setting.value, got):
-                raise LimitError(f'{setting.limit}: asked for "{setting.value}", but the kernel has "{_short(got)}"',
-                                 f"see {path}; a limit of a group above it may be in the way")
+                raise LimitError(
+                    f'{setting.limit}: asked for "{setting.value}", but the kernel has "{_short(got)}"',
+                    f"see {path}; a limit of a group above it may be in the way",
+                )
         if self._asks_bpf(resources):
             from minicontainer.cgroup import bpf
 
@@ -209,8 +220,10 @@ class Cgroup(settings.Group):
         return [write_file(f"{base}{self.path}/{file}", str(pid), why=why) for base in trees]
 
     def _write_ops(self, asked: list[Setting]) -> list[Op]:
-        return [write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value,
-                           why=f"{setting.limit}: {setting.why}") for setting in asked]
+        return [
+            write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value, why=f"{setting.limit}: {setting.why}")
+            for setting in asked
+        ]
 
     def _reclaim_ops(self) -> list[Op]:
         """rmdir of what a crash left; Conflict if processes are in it."""
@@ -228,8 +241,11 @@ class Cgroup(settings.Group):
         return [base + "/" + "/".join(self._names[:n]) for n in range(1, len(self._names))]
 
     def _mkdir_ops(self, base: str) -> list[Op]:
-        ops = [mkdir(at, ok=(EEXIST,), why="a parent of the container's group")
-               for at in self._ancestors(base) if not os.path.exists(at)]
+        ops = [
+            mkdir(at, ok=(EEXIST,), why="a parent of the container's group")
+            for at in self._ancestors(base)
+            if not os.path.exists(at)
+        ]
         ops.append(mkdir(base + self.path, why="the container's group in this hierarchy"))
         return ops
 
@@ -247,8 +263,11 @@ class Cgroup(settings.Group):
                         ops.append(write_file(f"{at}/{file}", value, why="a new cpuset is empty: it gets its parent's"))
                     value = here or value
             if file not in asked:
-                ops.append(write_file(f"{base}{self.path}/{file}", value,
-                                      why="a new cpuset is empty: it gets its parent's, or nothing can enter"))
+                ops.append(
+                    write_file(
+                        f"{base}{self.path}/{file}", value, why="a new cpuset is empty: it gets its parent's, or nothing can enter"
+                    )
+                )
         return ops
 
     def _controller_ops(self, asked: list[Setting]) -> list[Op]:
@@ -262,8 +281,13 @@ class Cgroup(settings.Group):
             missing = wanted - set(tree.read(f"{at}/cgroup.subtree_control").split())
             if missing:
                 _refuse_internal_processes(at)
-                ops.append(write_file(f"{at}/cgroup.subtree_control", " ".join(f"+{c}" for c in sorted(missing)),
-                                      why="hands these controllers down to the groups below"))
+                ops.append(
+                    write_file(
+                        f"{at}/cgroup.subtree_control",
+                        " ".join(f"+{c}" for c in sorted(missing)),
+                        why="hands these controllers down to the groups below",
+                    )
+                )
         return ops
 
     # --- control
@@ -329,8 +353,10 @@ class Cgroup(settings.Group):
 def _refuse_internal_processes(at: str) -> None:
     """v2: a group has either processes or controllers for the groups below it (cgroup-v2.rst, "No Internal Process Constraint")."""
     if os.path.exists(f"{at}/cgroup.type") and tree.read(f"{at}/cgroup.procs"):  # a real root has no cgroup.type, and is exempt
-        raise Unsupported(f"cgroup v2 can't hand controllers down from {at}: processes are in that group itself",
-                          "choose another cgroup parent, or move these processes into a group below it")
+        raise Unsupported(
+            f"cgroup v2 can't hand controllers down from {at}: processes are in that group itself",
+            "choose another cgroup parent, or move these processes into a group below it",
+        )
 
 
 def _short(text: str) -> str:

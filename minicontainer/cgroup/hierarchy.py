@@ -12,7 +12,8 @@ import os
 from minicontainer.errors import Unsupported
 
 V1_CONTROLLERS = frozenset(
-    "cpu cpuacct cpuset memory devices freezer blkio pids hugetlb net_cls net_prio perf_event rdma misc".split())
+    "cpu cpuacct cpuset memory devices freezer blkio pids hugetlb net_cls net_prio perf_event rdma misc".split()
+)
 
 
 class Hierarchy:
@@ -25,8 +26,7 @@ class Hierarchy:
 
     __slots__ = ("controllers", "mode", "mounts", "sys", "unified", "unified_controllers")
 
-    def __init__(self, mounts: dict[str, str], unified: str | None, unified_controllers: frozenset[str],
-                 sys: str = "/sys") -> None:
+    def __init__(self, mounts: dict[str, str], unified: str | None, unified_controllers: frozenset[str], sys: str = "/sys") -> None:
         v1 = frozenset(mounts) & V1_CONTROLLERS
         self.mode = "v2" if not v1 else "hybrid" if unified else "v1"
         self.mounts = {} if self.mode == "v2" else mounts
@@ -72,8 +72,7 @@ def detect(cgroup_root: str = "/sys/fs/cgroup", proc: str = "/proc", sys: str = 
                 if option in V1_CONTROLLERS or option.startswith("name="):
                     mounts.setdefault(option, path)
     if not mounts and not unified:
-        raise Unsupported(f"no cgroup hierarchy is mounted below {cgroup_root}",
-                          f"mount -t cgroup2 cgroup2 {cgroup_root}")
+        raise Unsupported(f"no cgroup hierarchy is mounted below {cgroup_root}", f"mount -t cgroup2 cgroup2 {cgroup_root}")
     return Hierarchy(mounts, unified, _controllers(unified), sys)
 
 

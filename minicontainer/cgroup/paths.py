@@ -17,8 +17,10 @@ def clean(path: str, parent: str = DEFAULT_PARENT) -> str:
     if not path.isprintable():
         raise UsageError(f"cgroup path {path!r} has control characters", "use letters, digits, '-', '_', '.' and '/'")
     if path.count(":") == 2 and not path.startswith("/"):
-        raise UsageError(f'cgroup path "{path}" is systemd\'s form slice:prefix:name, which needs the systemd cgroup driver',
-                         "choose the cgroupfs driver (dockerd --exec-opt native.cgroupdriver=cgroupfs)")
+        raise UsageError(
+            f'cgroup path "{path}" is systemd\'s form slice:prefix:name, which needs the systemd cgroup driver',
+            "choose the cgroupfs driver (dockerd --exec-opt native.cgroupdriver=cgroupfs)",
+        )
     full = path if path.startswith("/") else f"{parent}/{path}"
     names = [name for name in full.split("/") if name and name != "."]
     if ".." in names:

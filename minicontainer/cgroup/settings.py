@@ -27,8 +27,16 @@ class Setting:
 
     __slots__ = ("controller", "file", "limit", "same", "shown", "value", "why")
 
-    def __init__(self, controller: str, file: str, value: object, limit: str, why: str,
-                 same: Callable[[str, str], bool] | None = None, shown: str = "") -> None:
+    def __init__(
+        self,
+        controller: str,
+        file: str,
+        value: object,
+        limit: str,
+        why: str,
+        same: Callable[[str, str], bool] | None = None,
+        shown: str = "",
+    ) -> None:
         self.controller = controller
         self.file = file
         self.value = str(value)
@@ -95,8 +103,10 @@ def check_cpuset(group: Group, file: str, effective: str, text: str, limit: str)
     if available:
         missing = cpu_numbers(text, limit) - cpu_numbers(available, limit)
         if missing:
-            raise LimitError(f'{limit}: asked for "{text}", but only {available} can be used here (not {min(missing)})',
-                             f"choose from {available}; see {file} of the parent cgroup")
+            raise LimitError(
+                f'{limit}: asked for "{text}", but only {available} can be used here (not {min(missing)})',
+                f"choose from {available}; see {file} of the parent cgroup",
+            )
 
 
 def device(group: Group, entry: dict, limit: str) -> str:
@@ -107,8 +117,9 @@ def device(group: Group, entry: dict, limit: str) -> str:
     if not os.path.exists(where):
         raise LimitError(f"{limit}: this host has no block device {name}", "see lsblk for the numbers of the disks")
     if os.path.exists(f"{where}/partition"):
-        raise LimitError(f"{limit}: {name} is a partition, and the kernel limits whole disks only",
-                         "name the disk that it is on; see lsblk")
+        raise LimitError(
+            f"{limit}: {name} is a partition, and the kernel limits whole disks only", "name the disk that it is on; see lsblk"
+        )
     return name
 
 

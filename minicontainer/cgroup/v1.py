@@ -24,16 +24,38 @@ def memory(resources: dict, group: Group) -> list[Setting]:
     out = _memory_limits(section, group)
     reservation = number(section, "reservation", "memory reservation (--memory-reservation)")
     if reservation:
-        out.append(Setting("memory", "memory.soft_limit_in_bytes", reservation, "memory reservation (--memory-reservation)",
-                           "under memory pressure the kernel reclaims down to this first", s.same_bytes))
+        out.append(
+            Setting(
+                "memory",
+                "memory.soft_limit_in_bytes",
+                reservation,
+                "memory reservation (--memory-reservation)",
+                "under memory pressure the kernel reclaims down to this first",
+                s.same_bytes,
+            )
+        )
     swappiness = number(section, "swappiness", "swappiness (--memory-swappiness)", -1, 200)
     if swappiness is not None and swappiness >= 0:
-        out.append(Setting("memory", "memory.swappiness", swappiness, "swappiness (--memory-swappiness)",
-                           "0 keeps its memory out of swap, 100 treats memory and files alike"))
+        out.append(
+            Setting(
+                "memory",
+                "memory.swappiness",
+                swappiness,
+                "swappiness (--memory-swappiness)",
+                "0 keeps its memory out of swap, 100 treats memory and files alike",
+            )
+        )
     if section.get("disableOOMKiller"):
-        out.append(Setting("memory", "memory.oom_control", 1, "--oom-kill-disable",
-                           "at its limit the container stops and waits, nothing is killed",
-                           lambda asked, got: f"oom_kill_disable {asked}" in got))
+        out.append(
+            Setting(
+                "memory",
+                "memory.oom_control",
+                1,
+                "--oom-kill-disable",
+                "at its limit the container stops and waits, nothing is killed",
+                lambda asked, got: f"oom_kill_disable {asked}" in got,
+            )
+        )
     return out
 
 
@@ -46,19 +68,29 @@ def _memory_limits(section: dict, group: Group) -> list[Setting]:
     if swap:
         need(group, "memory", memsw_file, _SWAP, "boot with swapaccount=1, or ask for no swap limit")
     if limit and swap and limit > 0 and 0 < swap < limit:
-        raise LimitError(f"{_SWAP}: {swap} bytes are less than the memory limit of {limit}",
-                         "it counts memory and swap together: give at least the memory limit")
+        raise LimitError(
+            f"{_SWAP}: {swap} bytes are less than the memory limit of {limit}",
+            "it counts memory and swap together: give at least the memory limit",
+        )
     if limit is not None and limit > 0 and limit < s.PAGE_BYTES:
         raise LimitError(f"{_MEMORY}: {limit} bytes are less than a page of {s.PAGE_BYTES}", "give some MiB")
-    memory_set = Setting("memory", "memory.limit_in_bytes", limit, _MEMORY,
-                         "the kernel reclaims, then OOM-kills, above this many bytes", s.same_bytes)
+    memory_set = Setting(
+        "memory",
+        "memory.limit_in_bytes",
+        limit,
+        _MEMORY,
+        "the kernel reclaims, then OOM-kills, above this many bytes",
+        s.same_bytes,
+    )
     swap_set = Setting("memory", memsw_file, swap, _SWAP, "memory and swap together stay below this many bytes", s.same_bytes)
     out = [setting for setting, asked in ((memory_set, limit), (swap_set, swap)) if asked]
     now = group.current("memory", memsw_file).strip()
     if limit and now and (limit == -1 or limit > int(now)):
         if not swap:
-            raise LimitError(f"{_MEMORY}: {limit} bytes are more than memory and swap together may be now ({now.strip()})",
-                             "raise --memory-swap with it")
+            raise LimitError(
+                f"{_MEMORY}: {limit} bytes are more than memory and swap together may be now ({now.strip()})",
+                "raise --memory-swap with it",
+            )
         out.reverse()
     return out
 
@@ -75,19 +107,26 @@ def cpu(resources: dict, group: Group) -> list[Setting]:
     if shares and not idle:  # an idle group has no weight
         if shares < 2:
             raise LimitError(f"CPU shares (--cpu-shares): {shares} is out of range", "it may be 2 to 262144")
-        out.append(Setting("cpu", "cpu.shares", shares, "CPU shares (--cpu-shares)",
-                           "its weight when CPUs are contended; 1024 is one ordinary group's"))
+        out.append(
+            Setting(
+                "cpu",
+                "cpu.shares",
+                shares,
+                "CPU shares (--cpu-shares)",
+                "its weight when CPUs are contended; 1024 is one ordinary group's",
+            )
+        )
     out += _bandwidth(section, group)
     rt_period = number(section, "realtimePeriod", "--cpu-rt-period", 0)
     rt_runtime = number(section, "realtimeRuntime", "--cpu-rt-runtime")
     if rt_period or rt_runtime:
-        need(group, "cpu", "cpu.rt_runtime_us", "realtime CPU time (--cpu-rt-runtime)",
-             "the kernel needs CONFIG_RT_GROUP_SCHED")
+        need(group, "cpu", "cpu.rt_runtime_us", "realtime CPU time (--cpu-rt-runtime)", "the kernel needs CONFIG_RT_GROUP_SCHED")
     if rt_period:
         out.append(Setting("cpu", "cpu.rt_period_us", rt_period, "--cpu-rt-period", "the period of realtime tasks, µs"))
     if rt_runtime:
-        out.append(Setting("cpu", "cpu.rt_runtime_us", rt_runtime, "--cpu-rt-runtime",
-                           "µs that realtime tasks may run in each period"))
+        out.append(
+            Setting("cpu", "cpu.rt_runtime_us", rt_runtime, "--cpu-rt-runtime", "µs that realtime tasks may run in each period")
+        )
     return out
 
 
@@ -110,11 +149,19 @@ def _bandwidth(section: dict, group: Group) -> list[Setting]:
     quota, period, burst = bandwidth_numbers(section)
     out: list[Setting] = []
     if period:
-        out.append(Setting("cpu", "cpu.cfs_period_us", period, "CPU period (--cpu-period)",
-                           "the quota counts in periods of this many µs"))
+        out.append(
+            Setting("cpu", "cpu.cfs_period_us", period, "CPU period (--cpu-period)", "the quota counts in periods of this many µs")
+        )
     if quota:
-        out.append(Setting("cpu", "cpu.cfs_quota_us", quota, "CPU quota (--cpus, --cpu-quota)",
-                           "µs of CPU time in each period; beyond that it waits for the next (throttled)"))
+        out.append(
+            Setting(
+                "cpu",
+                "cpu.cfs_quota_us",
+                quota,
+                "CPU quota (--cpus, --cpu-quota)",
+                "µs of CPU time in each period; beyond that it waits for the next (throttled)",
+            )
+        )
     old_period = group.current("cpu", "cpu.cfs_period_us").strip()
     if period and old_period and period < int(old_period):
         out.reverse()
@@ -148,8 +195,15 @@ def pids(resources: dict, group: Group) -> list[Setting]:
         return []
     if limit > 4194304:  # PID_MAX_LIMIT: pids.max reads back as "max" above it
         limit = -1
-    return [Setting("pids", "pids.max", limit if limit > 0 else "max", "process limit (--pids-limit)",
-                    "fork() fails with EAGAIN above this many processes and threads")]
+    return [
+        Setting(
+            "pids",
+            "pids.max",
+            limit if limit > 0 else "max",
+            "process limit (--pids-limit)",
+            "fork() fails with EAGAIN above this many processes and threads",
+        )
+    ]
 
 
 THROTTLES = (  # OCI name, v1 file, v2 key, flag, unit
@@ -179,22 +233,51 @@ def blkio(resources: dict, group: Group) -> list[Setting]:
     out = []
     if weight or entries:
         prefix = "blkio" if group.has("blkio", "blkio.weight") else "blkio.bfq"
-        need(group, "blkio", f"{prefix}.weight", "block IO weight (--blkio-weight)",
-             "it needs the BFQ scheduler: modprobe bfq, then echo bfq > /sys/block/DISK/queue/scheduler")
+        need(
+            group,
+            "blkio",
+            f"{prefix}.weight",
+            "block IO weight (--blkio-weight)",
+            "it needs the BFQ scheduler: modprobe bfq, then echo bfq > /sys/block/DISK/queue/scheduler",
+        )
         if weight:
-            out.append(Setting("blkio", f"{prefix}.weight", weight, "block IO weight (--blkio-weight)",
-                               "its share of a contended disk; 100 is an ordinary group's", s.same_number))
+            out.append(
+                Setting(
+                    "blkio",
+                    f"{prefix}.weight",
+                    weight,
+                    "block IO weight (--blkio-weight)",
+                    "its share of a contended disk; 100 is an ordinary group's",
+                    s.same_number,
+                )
+            )
         for entry in entries:
             need(group, "blkio", f"{prefix}.weight_device", "--blkio-weight-device", "this kernel weighs whole groups only")
             name = s.device(group, entry, "--blkio-weight-device")
-            out.append(Setting("blkio", f"{prefix}.weight_device", f"{name} {entry['weight']}", "--blkio-weight-device",
-                               "its share of this disk", s.same_entry))
+            out.append(
+                Setting(
+                    "blkio",
+                    f"{prefix}.weight_device",
+                    f"{name} {entry['weight']}",
+                    "--blkio-weight-device",
+                    "its share of this disk",
+                    s.same_entry,
+                )
+            )
     for key, file, _, flag, unit in THROTTLES:
         for entry in section.get(key) or ():
             rate = number(entry, "rate", flag, 0)
             need(group, "blkio", file, flag, "the kernel needs CONFIG_BLK_DEV_THROTTLING")
-            out.append(Setting("blkio", file, f"{s.device(group, entry, flag)} {rate or 0}", flag,
-                               f"{unit} of this disk at most; the rest waits", s.same_entry))
+            out.append(
+                Setting(
+                    "blkio",
+                    file,
+                    f"{s.device(group, entry, flag)} {rate or 0}",
+                    flag,
+                    f"{unit} of this disk at most; the rest waits",
+                    s.same_entry,
+                )
+            )
     return out
 
 
@@ -207,8 +290,9 @@ def page_sizes(resources: dict, group: Group) -> list[tuple[str, int]]:
         if unit is None or not str(size)[:-2].isdigit():
             raise LimitError(f'huge page limit: page size "{size}" is not like 2MB or 1GB', "see /sys/kernel/mm/hugepages")
         if not os.path.isdir(f"{group.sys}/kernel/mm/hugepages/hugepages-{int(str(size)[:-2]) * unit}kB"):
-            raise Unsupported(f"huge page limit: this host has no pages of {size}",
-                              "see /sys/kernel/mm/hugepages for the sizes here")
+            raise Unsupported(
+                f"huge page limit: this host has no pages of {size}", "see /sys/kernel/mm/hugepages for the sizes here"
+            )
         out.append((str(size), number(entry, "limit", f"huge page limit of {size} pages", 0, (1 << 64) - 1) or 0))
     return out
 
@@ -219,8 +303,16 @@ def hugetlb(resources: dict, group: Group) -> list[Setting]:
     for size, limit in page_sizes(resources, group):
         for file in (f"hugetlb.{size}.limit_in_bytes", f"hugetlb.{size}.rsvd.limit_in_bytes"):
             if "rsvd" not in file or group.has("hugetlb", file):
-                out.append(Setting("hugetlb", file, limit, f"huge page limit of {size} pages",
-                                   "bytes of huge pages that it may use", s.same_bytes))
+                out.append(
+                    Setting(
+                        "hugetlb",
+                        file,
+                        limit,
+                        f"huge page limit of {size} pages",
+                        "bytes of huge pages that it may use",
+                        s.same_bytes,
+                    )
+                )
     return out
 
 
@@ -233,8 +325,16 @@ def network(resources: dict, group: Group) -> list[Setting]:
         out.append(Setting("net_cls", "net_cls.classid", class_id, "network class", "marks its packets for tc(8) and iptables"))
     for entry in section.get("priorities") or ():
         priority = number(entry, "priority", "network priority", 0, (1 << 32) - 1)
-        out.append(Setting("net_prio", "net_prio.ifpriomap", f"{entry['name']} {priority or 0}", "network priority",
-                           "the priority of its traffic on this interface", s.same_entry))
+        out.append(
+            Setting(
+                "net_prio",
+                "net_prio.ifpriomap",
+                f"{entry['name']} {priority or 0}",
+                "network priority",
+                "the priority of its traffic on this interface",
+                s.same_entry,
+            )
+        )
     return out
 
 
@@ -242,9 +342,20 @@ def rdma(resources: dict, group: Group) -> list[Setting]:
     """hcaHandles and hcaObjects by device; the same file in v1 and v2."""
     out = []
     for name, entry in (resources.get("rdma") or {}).items():
-        words = [f"{word}={number(entry, key, 'RDMA limit', 0, (1 << 31) - 1)}"
-                 for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")) if entry.get(key) is not None]
+        words = [
+            f"{word}={number(entry, key, 'RDMA limit', 0, (1 << 31) - 1)}"
+            for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
+            if entry.get(key) is not None
+        ]
         if words:
-            out.append(Setting("rdma", "rdma.max", f"{name} {' '.join(words)}", "RDMA limit",
-                               "handles and objects of this adapter", s.same_entry))
+            out.append(
+                Setting(
+                    "rdma",
+                    "rdma.max",
+                    f"{name} {' '.join(words)}",
+                    "RDMA limit",
+                    "handles and objects of this adapter",
+                    s.same_entry,
+                )
+            )
     return out

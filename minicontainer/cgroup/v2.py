@@ -42,8 +42,10 @@ def memory(resources: dict, group: Group) -> list[Setting]:
     section = resources.get("memory") or {}
     limit, swap = number(section, "limit", _MEMORY), number(section, "swap", _SWAP)
     if (number(section, "swappiness", "swappiness (--memory-swappiness)") or 0) >= 0 and section.get("swappiness") is not None:
-        raise Unsupported("swappiness (--memory-swappiness): cgroup v2 has no swappiness for a group",
-                          "leave it out; --memory-swap limits its swap")
+        raise Unsupported(
+            "swappiness (--memory-swappiness): cgroup v2 has no swappiness for a group",
+            "leave it out; --memory-swap limits its swap",
+        )
     if section.get("disableOOMKiller"):
         raise Unsupported("--oom-kill-disable: cgroup v2 can't switch the OOM killer off", "leave it out")
     if limit is not None and 0 < limit < PAGE_BYTES:
@@ -52,25 +54,51 @@ def memory(resources: dict, group: Group) -> list[Setting]:
     if limit:
         if section.get("checkBeforeUpdate"):
             _check_usage(limit, group)
-        out.append(Setting("memory", "memory.max", limit_text(limit), _MEMORY,
-                           "the kernel reclaims, then OOM-kills, above this many bytes", s.same_bytes))
+        out.append(
+            Setting(
+                "memory",
+                "memory.max",
+                limit_text(limit),
+                _MEMORY,
+                "the kernel reclaims, then OOM-kills, above this many bytes",
+                s.same_bytes,
+            )
+        )
     alone = _swap_alone(limit, swap, group)
     if alone is not None:
         need(group, "memory", "memory.swap.max", _SWAP, "the kernel needs CONFIG_SWAP and no swapaccount=0")
-        out.append(Setting("memory", "memory.swap.max", limit_text(alone), _SWAP,
-                           "bytes of swap it may use (asked for as memory and swap together)", s.same_bytes))
+        out.append(
+            Setting(
+                "memory",
+                "memory.swap.max",
+                limit_text(alone),
+                _SWAP,
+                "bytes of swap it may use (asked for as memory and swap together)",
+                s.same_bytes,
+            )
+        )
     reservation = number(section, "reservation", "memory reservation (--memory-reservation)")
     if reservation:
-        out.append(Setting("memory", "memory.low", limit_text(reservation), "memory reservation (--memory-reservation)",
-                           "below this many bytes its memory is reclaimed last", s.same_bytes))
+        out.append(
+            Setting(
+                "memory",
+                "memory.low",
+                limit_text(reservation),
+                "memory reservation (--memory-reservation)",
+                "below this many bytes its memory is reclaimed last",
+                s.same_bytes,
+            )
+        )
     return out
 
 
 def _check_usage(limit: int, group: Group) -> None:
     usage = group.current("memory", "memory.current").strip()
     if usage and 0 < limit < int(usage):
-        raise LimitError(f"{_MEMORY}: {limit} bytes are less than what it uses now ({usage}), and checkBeforeUpdate is set",
-                         "free memory inside it first, or the kernel would OOM-kill")
+        raise LimitError(
+            f"{_MEMORY}: {limit} bytes are less than what it uses now ({usage}), and checkBeforeUpdate is set",
+            "free memory inside it first, or the kernel would OOM-kill",
+        )
 
 
 def _swap_alone(limit: int | None, swap: int | None, group: Group) -> int | None:
@@ -85,8 +113,10 @@ def _swap_alone(limit: int | None, swap: int | None, group: Group) -> int | None
             raise LimitError(f"{_SWAP}: it counts memory and swap together, so it needs a memory limit", "give --memory too")
         limit = int(now)
     if limit < 0 or swap < limit:
-        raise LimitError(f"{_SWAP}: {swap} bytes are less than the memory limit of {limit_text(limit)}",
-                         "it counts memory and swap together: give at least the memory limit")
+        raise LimitError(
+            f"{_SWAP}: {swap} bytes are less than the memory limit of {limit_text(limit)}",
+            "it counts memory and swap together: give at least the memory limit",
+        )
     return swap - limit
 
 
@@ -104,8 +134,15 @@ def cpu(resources: dict, group: Group) -> list[Setting]:
     if shares == 1:
         raise LimitError("CPU shares (--cpu-shares): 1 is out of range", "it may be 2 to 262144")
     if shares and not idle:  # an idle group has no weight
-        out.append(Setting("cpu", "cpu.weight", weight_of_shares(shares), f"CPU shares (--cpu-shares {shares}) as a weight",
-                           "its weight when CPUs are contended; 100 is an ordinary group's"))
+        out.append(
+            Setting(
+                "cpu",
+                "cpu.weight",
+                weight_of_shares(shares),
+                f"CPU shares (--cpu-shares {shares}) as a weight",
+                "its weight when CPUs are contended; 100 is an ordinary group's",
+            )
+        )
     return out + _bandwidth(section, group)
 
 
@@ -115,8 +152,15 @@ def _bandwidth(section: dict, group: Group) -> list[Setting]:
     if quota or period:
         now = group.current("cpu", "cpu.max").split() or ["max", "100000"]
         text = f"{limit_text(quota) if quota else now[0]} {period or now[1]}"
-        out.append(Setting("cpu", "cpu.max", text, "CPU quota and period (--cpus, --cpu-quota)",
-                           "µs of CPU time in each period of µs; beyond that it waits for the next (throttled)"))
+        out.append(
+            Setting(
+                "cpu",
+                "cpu.max",
+                text,
+                "CPU quota and period (--cpus, --cpu-quota)",
+                "µs of CPU time in each period of µs; beyond that it waits for the next (throttled)",
+            )
+        )
     if burst is not None:
         need(group, "cpu", "cpu.max.burst", "CPU burst", "it came with Linux 5.14")
         setting = Setting("cpu", "cpu.max.burst", burst, "CPU burst", "unused µs that it may save up and spend at once")
@@ -154,24 +198,53 @@ def io(resources: dict, group: Group) -> list[Setting]:
             need(group, "io", "io.max", flag, "the kernel needs CONFIG_BLK_DEV_THROTTLING")
             by_device.setdefault(s.device(group, entry, flag), []).append(f"{word}={rate or 'max'}")
     for name, words in by_device.items():
-        out.append(Setting("io", "io.max", f"{name} {' '.join(words)}", "--device-{read,write}-{bps,iops}",
-                           "bytes and operations per second of this disk at most; the rest waits", s.same_entry))
+        out.append(
+            Setting(
+                "io",
+                "io.max",
+                f"{name} {' '.join(words)}",
+                "--device-{read,write}-{bps,iops}",
+                "bytes and operations per second of this disk at most; the rest waits",
+                s.same_entry,
+            )
+        )
     return out
 
 
 def _weights(weight: int, entries: list[dict], group: Group) -> list[Setting]:
     bfq = group.has("io", "io.bfq.weight")
     file = "io.bfq.weight" if bfq else "io.weight"
-    need(group, "io", file, "block IO weight (--blkio-weight)",
-         "it needs the BFQ scheduler (modprobe bfq) or the iocost controller (CONFIG_BLK_CGROUP_IOCOST)")
+    need(
+        group,
+        "io",
+        file,
+        "block IO weight (--blkio-weight)",
+        "it needs the BFQ scheduler (modprobe bfq) or the iocost controller (CONFIG_BLK_CGROUP_IOCOST)",
+    )
     out = []
     if weight:
-        out.append(Setting("io", file, weight if bfq else io_weight(weight), "block IO weight (--blkio-weight)",
-                           "its share of a contended disk; 100 is an ordinary group's", s.same_number))
+        out.append(
+            Setting(
+                "io",
+                file,
+                weight if bfq else io_weight(weight),
+                "block IO weight (--blkio-weight)",
+                "its share of a contended disk; 100 is an ordinary group's",
+                s.same_number,
+            )
+        )
     for entry in entries:
         value = entry["weight"] if bfq else io_weight(entry["weight"])
-        out.append(Setting("io", file, f"{s.device(group, entry, '--blkio-weight-device')} {value}",
-                           "--blkio-weight-device", "its share of this disk", s.same_entry))
+        out.append(
+            Setting(
+                "io",
+                file,
+                f"{s.device(group, entry, '--blkio-weight-device')} {value}",
+                "--blkio-weight-device",
+                "its share of this disk",
+                s.same_entry,
+            )
+        )
     return out
 
 
@@ -181,8 +254,16 @@ def hugetlb(resources: dict, group: Group) -> list[Setting]:
     for size, limit in v1.page_sizes(resources, group):
         for file in (f"hugetlb.{size}.max", f"hugetlb.{size}.rsvd.max"):
             if "rsvd" not in file or group.has("hugetlb", file):
-                out.append(Setting("hugetlb", file, limit, f"huge page limit of {size} pages",
-                                   "bytes of huge pages that it may use", s.same_bytes))
+                out.append(
+                    Setting(
+                        "hugetlb",
+                        file,
+                        limit,
+                        f"huge page limit of {size} pages",
+                        "bytes of huge pages that it may use",
+                        s.same_bytes,
+                    )
+                )
     return out
 
 
@@ -190,8 +271,10 @@ def network(resources: dict, group: Group) -> list[Setting]:
     """v2 has no net_cls and net_prio."""
     section = resources.get("network") or {}
     if section.get("classID") or section.get("priorities"):
-        raise Unsupported("network class and priorities: this host has no net_cls and net_prio controllers",
-                          "mark the traffic with nftables (socket cgroupv2) instead")
+        raise Unsupported(
+            "network class and priorities: this host has no net_cls and net_prio controllers",
+            "mark the traffic with nftables (socket cgroupv2) instead",
+        )
     return []
 
 

@@ -62,11 +62,21 @@ class Known:
         if state == "running" and live.get("paused"):
             state = "paused"
         return Record(
-            container.ident, name=container.name, image=made["image"], cgroup=container.cgroup_path, pid=live.get("pid", 0),
-            state=state, exit_code=ended.get("exit_code"), oom_kills=ended.get("oom"), restarts=live.get("restarts", 0),
-            started=(live.get("started_ns") or ended.get("started_ns") or 0) / 1e9, finished=ended.get("finished_ns", 0) / 1e9,
-            network=options.get("network") or "bridge", upper="" if made["rootfs"] else f"{container.dir}/upper",
-            labels={**(made["image_config"].get("Labels") or {}), **options.get("labels", {})})
+            container.ident,
+            name=container.name,
+            image=made["image"],
+            cgroup=container.cgroup_path,
+            pid=live.get("pid", 0),
+            state=state,
+            exit_code=ended.get("exit_code"),
+            oom_kills=ended.get("oom"),
+            restarts=live.get("restarts", 0),
+            started=(live.get("started_ns") or ended.get("started_ns") or 0) / 1e9,
+            finished=ended.get("finished_ns", 0) / 1e9,
+            network=options.get("network") or "bridge",
+            upper="" if made["rootfs"] else f"{container.dir}/upper",
+            labels={**(made["image_config"].get("Labels") or {}), **options.get("labels", {})},
+        )
 
 
 def _mark(path: str) -> tuple[int, int] | None:

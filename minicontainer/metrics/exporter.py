@@ -29,10 +29,16 @@ _EXPECTED = (
     ("memory_usage_bytes", "container_memory_*", "this host has no memory controller"),
     ("oom_kills", "container_oom_events_total", "this kernel does not count OOM kills by cgroup"),
     ("pids", "container_threads", "this host has no pids controller"),
-    ("io_reads", "container_fs_{reads,writes}*",
-     "cgroup v1 counts block IO only for disks with a throttle rule (blkio.throttle.*)"),
-    ("pressure_cpu_waiting_seconds", "container_pressure_*",
-     "pressure stall information is off (psi=0) or there is no cgroup v2 tree"),
+    (
+        "io_reads",
+        "container_fs_{reads,writes}*",
+        "cgroup v1 counts block IO only for disks with a throttle rule (blkio.throttle.*)",
+    ),
+    (
+        "pressure_cpu_waiting_seconds",
+        "container_pressure_*",
+        "pressure stall information is off (psi=0) or there is no cgroup v2 tree",
+    ),
 )
 _KEPT_AFTER_REMOVAL = ("last_seen", "oom_kills", "exit_code", "start_time_seconds", "finished_time_seconds", "restarts")
 
@@ -69,8 +75,15 @@ class Exporter:
     data_root: the folder whose file system is the host's disk. Safe to call from several threads.
     """
 
-    def __init__(self, source: Source, *, data_root: str, hierarchy: Hierarchy | None = None, proc: str = "/proc",
-                 retain_seconds: float = RETAIN_SECONDS) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        data_root: str,
+        hierarchy: Hierarchy | None = None,
+        proc: str = "/proc",
+        retain_seconds: float = RETAIN_SECONDS,
+    ) -> None:
         self._source = source
         self._hierarchy = hierarchy or detect(proc=proc)
         self._proc = proc
@@ -111,8 +124,9 @@ class Exporter:
         if watched is None or record.alive() and watched.run != run_of(record):
             if watched:
                 watched.close()
-            watched = self._watched[record.ident] = Watched(record, GroupFiles(self._hierarchy, record.cgroup, self._notes),
-                                                            Network(record, self._notes, self._proc))
+            watched = self._watched[record.ident] = Watched(
+                record, GroupFiles(self._hierarchy, record.cgroup, self._notes), Network(record, self._notes, self._proc)
+            )
         row, numbers = watched.row, {}
         if record.alive():
             numbers = self._alive(record, watched, now, limits or record is not watched.record)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Numbers = {}
 
+
 class GroupFiles:
     """Opened at the first read, and again when the group was removed and made anew (a restart)."""
 
@@ -94,7 +95,7 @@ class GroupFiles:
             if e.errno != EOPNOTSUPP:
                 raise
             # A file that this kernel shows but does not fill (pressure with psi=0): not again.
-            rest = files[[other for other, _ in files].index(fd):]
+            rest = files[[other for other, _ in files].index(fd) :]
             os.close(fd)
             files[:] = [entry for entry in files if entry[0] != fd]
             GroupFiles._read_all(rest[1:], out)

@@ -10,18 +10,33 @@ from minicontainer.metrics.page import Row
 
 _READ_BYTES = 65536
 # From the host itself: a root cgroup has no limits, and on v1 its memory figures leave out what the kernel uses.
-_NOT_FROM_ROOT = ("cpu_quota_microseconds", "cpu_period_microseconds", "pids_limit", "memory_limit_bytes", "cfs_periods",
-                  "cfs_throttled_periods", "cfs_throttled_seconds", "oom_kills")
+_NOT_FROM_ROOT = (
+    "cpu_quota_microseconds",
+    "cpu_period_microseconds",
+    "pids_limit",
+    "memory_limit_bytes",
+    "cfs_periods",
+    "cfs_throttled_periods",
+    "cfs_throttled_seconds",
+    "oom_kills",
+)
 
 
 def meminfo(data: bytes) -> dict[str, float]:
     """Memory figures of the whole machine, in bytes; working set is what is not available (proc(5))."""
     kib = {name: int(value.split()[0]) for name, _, value in (line.partition(b":") for line in data.splitlines())}
     total = kib[b"MemTotal"]
-    return {name: value * 1024 for name, value in {
-        "memory_usage_bytes": total - kib[b"MemFree"], "memory_working_set_bytes": total - kib[b"MemAvailable"],
-        "memory_rss_bytes": kib[b"AnonPages"], "memory_cache_bytes": kib[b"Cached"] + kib[b"Buffers"],
-        "memory_swap_bytes": kib[b"SwapTotal"] - kib[b"SwapFree"], "spec_memory_limit_bytes": total}.items()}
+    return {
+        name: value * 1024
+        for name, value in {
+            "memory_usage_bytes": total - kib[b"MemFree"],
+            "memory_working_set_bytes": total - kib[b"MemAvailable"],
+            "memory_rss_bytes": kib[b"AnonPages"],
+            "memory_cache_bytes": kib[b"Cached"] + kib[b"Buffers"],
+            "memory_swap_bytes": kib[b"SwapTotal"] - kib[b"SwapFree"],
+            "spec_memory_limit_bytes": total,
+        }.items()
+    }
 
 
 class HostRow:

@@ -14,8 +14,10 @@ from minicontainer.metrics.source import Record
 _READ_BYTES = 65536
 # Columns behind "NAME:" in the order of families.NETWORK: receive bytes, packets, errs, drop; transmit the same.
 _COLUMNS = (0, 1, 2, 3, 8, 9, 10, 11)
-_SHARED = {"host": "the container uses the host's network: its traffic is in the row of the host",
-           "container": "the container shares the network of another, whose row has the traffic"}
+_SHARED = {
+    "host": "the container uses the host's network: its traffic is in the row of the host",
+    "container": "the container shares the network of another, whose row has the traffic",
+}
 
 
 def parse(data: bytes) -> list[tuple[str, list[int]]]:

@@ -62,24 +62,28 @@ class Own:
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client asks for them."""
         yield self._start_phases()
-        build = GaugeMetricFamily("minicontainer_build_info", "1, with what runs here as labels.",
-                                  labels=("version", "python", "kernel", "cgroup"))
+        build = GaugeMetricFamily(
+            "minicontainer_build_info", "1, with what runs here as labels.", labels=("version", "python", "kernel", "cgroup")
+        )
         build.add_metric((__version__, platform.python_version(), os.uname().release, self._cgroup_mode), 1)
         yield build
-        left_out = GaugeMetricFamily("minicontainer_unavailable", "Containers for which figures are left out, and why.",
-                                     labels=("what", "reason"))
+        left_out = GaugeMetricFamily(
+            "minicontainer_unavailable", "Containers for which figures are left out, and why.", labels=("what", "reason")
+        )
         for (what, reason), count in sorted(self._notes.unavailable.items()):
             left_out.add_metric((what, reason), count)
         yield left_out
-        errors = CounterMetricFamily("minicontainer_scrape_errors", "Reads that failed since the exporter began.",
-                                     labels=("collector", "reason"))
+        errors = CounterMetricFamily(
+            "minicontainer_scrape_errors", "Reads that failed since the exporter began.", labels=("collector", "reason")
+        )
         for (collector, reason), count in sorted(self._notes.errors.items()):
             errors.add_metric((collector, reason), count)
         yield errors
 
     def _start_phases(self) -> Metric:
-        family = HistogramMetricFamily("minicontainer_start_phase_seconds",
-                                       "Time spent in each phase of a container's start.", labels=("phase",))
+        family = HistogramMetricFamily(
+            "minicontainer_start_phase_seconds", "Time spent in each phase of a container's start.", labels=("phase",)
+        )
         try:
             found = phases.read(self._phases_path) if self._phases_path else {}
         except OSError as e:

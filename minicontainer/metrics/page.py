@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from minicontainer.metrics.source import Record
 
-_LABELS = (("namespace", "io.kubernetes.pod.namespace"), ("pod", "io.kubernetes.pod.name"),
-           ("container", "io.kubernetes.container.name"))
+_LABELS = (
+    ("namespace", "io.kubernetes.pod.namespace"),
+    ("pod", "io.kubernetes.pod.name"),
+    ("container", "io.kubernetes.container.name"),
+)
 
 
 def escape(value: str) -> str:

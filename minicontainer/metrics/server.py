@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEFAULT_LISTEN = "127.0.0.1:9338"
+DEFAULT_LISTEN = "127.0.0.1:9323"
 _IDLE_SECONDS = 120
 _INDEX = b"minicontainer: the metrics are at /metrics\n"
 
@@ -35,7 +35,7 @@ def parse_listen(text: str) -> tuple[str, int]:
             return host, int(port)
     except ValueError:
         pass  # said below
-    raise UsageError(f'--listen "{text}" is not ADDRESS:PORT', f"like {DEFAULT_LISTEN}, 0.0.0.0:9338 or [::1]:9338")
+    raise UsageError(f'--listen "{text}" is not ADDRESS:PORT', f"like {DEFAULT_LISTEN}, 0.0.0.0:9323 or [::1]:9338")
 
 
 def wants(accept: str, name: str) -> bool:
@@ -75,8 +75,12 @@ class Handler(BaseHTTPRequestHandler):
             return
         # 1 MB for 100 containers: compressing it takes longer than reading it all, and saves nothing over loopback.
         compress = wants(self.headers.get("Accept-Encoding", ""), "gzip") and not ip_address(self.client_address[0]).is_loopback
-        self._answer(200, CONTENT_TYPE_OPENMETRICS if openmetrics else CONTENT_TYPE_TEXT,
-                     gzip.compress(body, 1) if compress else body, gzipped=compress)
+        self._answer(
+            200,
+            CONTENT_TYPE_OPENMETRICS if openmetrics else CONTENT_TYPE_TEXT,
+            gzip.compress(body, 1) if compress else body,
+            gzipped=compress,
+        )
 
     def _answer(self, status: int, content_type: str, body: bytes, *, gzipped: bool = False) -> None:
         self.send_response(status)

@@ -25,12 +25,41 @@ class Record:
     "none", "host" or "container:ID"; labels; upper: its writable layer's folder, "" if it has none.
     """
 
-    __slots__ = ("cgroup", "exit_code", "finished", "ident", "image", "labels", "name", "network", "oom_kills", "pid", "restarts",
-                 "started", "state", "upper")
+    __slots__ = (
+        "cgroup",
+        "exit_code",
+        "finished",
+        "ident",
+        "image",
+        "labels",
+        "name",
+        "network",
+        "oom_kills",
+        "pid",
+        "restarts",
+        "started",
+        "state",
+        "upper",
+    )
 
-    def __init__(self, ident: str, *, name: str = "", image: str = "", cgroup: str = "", pid: int = 0, state: str = "created",
-                 exit_code: int | None = None, oom_kills: int | None = None, restarts: int = 0, started: float = 0,
-                 finished: float = 0, network: str = "bridge", labels: dict[str, str] | None = None, upper: str = "") -> None:
+    def __init__(
+        self,
+        ident: str,
+        *,
+        name: str = "",
+        image: str = "",
+        cgroup: str = "",
+        pid: int = 0,
+        state: str = "created",
+        exit_code: int | None = None,
+        oom_kills: int | None = None,
+        restarts: int = 0,
+        started: float = 0,
+        finished: float = 0,
+        network: str = "bridge",
+        labels: dict[str, str] | None = None,
+        upper: str = "",
+    ) -> None:
         self.ident = ident
         self.name = name
         self.image = image

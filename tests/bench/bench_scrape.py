@@ -1,7 +1,7 @@
 """CPU of one scrape of 100 idle containers: a real exporter over HTTP, real cgroups with a sleeper each, real files of the engine.
 
-Prints one JSON line: {"name", "containers", "scrapes", "cpu_seconds" (median), "worst_s", "wall_s" (median), "first_s", "series", "bytes"}.
-A pause before each scrape lets caches go as cold as they do between Prometheus' scrapes.
+Prints one JSON line: "name", "containers", "scrapes", "cpu_seconds" (median), "worst_s", "first_s", "wall_s" (median), "series",
+"bytes". A pause before each scrape lets caches go as cold as they do between Prometheus' scrapes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 
-from minicontainer.cgroup.group import Cgroup  # noqa: E402
-from minicontainer.cgroup.hierarchy import Hierarchy, detect  # noqa: E402
-from minicontainer.kernel import calls, spawn  # noqa: E402
-from minicontainer.kernel.flags import CLONE  # noqa: E402
-from minicontainer.runtime.processes import start_time  # noqa: E402
-from minicontainer.stub.program import Program  # noqa: E402
+from minicontainer.cgroup.group import Cgroup
+from minicontainer.cgroup.hierarchy import Hierarchy, detect
+from minicontainer.kernel import calls, spawn
+from minicontainer.kernel.flags import CLONE
+from minicontainer.runtime.processes import start_time
+from minicontainer.stub.program import Program
 
 CONTAINERS = int(os.environ.get("SCRAPE_CONTAINERS", "100"))
 SCRAPES = 20
@@ -61,9 +61,18 @@ def container_files(root: str, state: str, ident: str, number: int, pid: int) ->
     folder, life = f"{root}/containers/{ident}", f"{state}/containers/{ident}"
     os.makedirs(f"{folder}/upper/etc")
     os.makedirs(life)
-    record = {"id": ident, "name": f"idle-{number}", "created_ns": time.time_ns(), "image": "example-service:latest", "image_id": "",
-              "options": {"cgroup_parent": PARENT, "network": "bridge", "labels": {}}, "image_config": {}, "rootfs": "", "layers": [],
-              "argv": []}
+    record = {
+        "id": ident,
+        "name": f"idle-{number}",
+        "created_ns": time.time_ns(),
+        "image": "example-service:latest",
+        "image_id": "",
+        "options": {"cgroup_parent": PARENT, "network": "bridge", "labels": {}},
+        "image_config": {},
+        "rootfs": "",
+        "layers": [],
+        "argv": [],
+    }
     running = {"status": "running", "pid": pid, "pid_start": start_time(pid), "started_ns": time.time_ns()}
     for path, content in ((f"{folder}/container.json", record), (f"{life}/state.json", running)):
         with open(path, "w", encoding="utf-8") as f:
@@ -76,8 +85,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def measure(root: str, state: str) -> dict[str, object]:
-    exporter = subprocess.Popen([sys.executable, "-c", EXPORTER, root, state], stdout=subprocess.PIPE, text=True,
-                                cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
+    exporter = subprocess.Popen(
+        [sys.executable, "-c", EXPORTER, root, state],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))),
+    )
     try:
         assert exporter.stdout is not None
         address = exporter.stdout.readline().split("/")[2]
@@ -93,10 +106,17 @@ def measure(root: str, state: str) -> dict[str, object]:
         connection.close()
         seen = body.count(b"container_cpu_usage_seconds_total{") - 1
         assert seen == CONTAINERS, f"the page has {seen} of {CONTAINERS} containers"
-        return {"name": f"scrape of {CONTAINERS} idle containers, CPU", "containers": CONTAINERS, "scrapes": SCRAPES,
-                "cpu_seconds": round(statistics.median(cpu[1:]), 6), "worst_s": round(max(cpu[1:]), 6), "first_s": round(cpu[0], 6),
-                "wall_s": round(statistics.median(wall[1:]), 6), "series": sum(not line.startswith(b"#") for line in body.splitlines()),
-                "bytes": len(body)}
+        return {
+            "name": f"scrape of {CONTAINERS} idle containers, CPU",
+            "containers": CONTAINERS,
+            "scrapes": SCRAPES,
+            "cpu_seconds": round(statistics.median(cpu[1:]), 6),
+            "worst_s": round(max(cpu[1:]), 6),
+            "first_s": round(cpu[0], 6),
+            "wall_s": round(statistics.median(wall[1:]), 6),
+            "series": sum(not line.startswith(b"#") for line in body.splitlines()),
+            "bytes": len(body),
+        }
     finally:
         exporter.send_signal(signal.SIGTERM)
         assert exporter.wait(timeout=10) == 0, "the exporter did not end well"

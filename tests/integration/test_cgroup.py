@@ -89,7 +89,8 @@ def until(condition, seconds: float = 20) -> bool:
 LIMITS = {
     "memory": {"limit": 64 * MIB + 100, "swap": 96 * MIB, "reservation": 32 * MIB},
     "cpu": {"quota": 50000, "period": 100000, "shares": 512, "burst": 1000, "cpus": "0", "mems": "0"},
-    "pids": {"limit": 100}, "devices": [DENY_ALL, *DEFAULT_RULES],
+    "pids": {"limit": 100},
+    "devices": [DENY_ALL, *DEFAULT_RULES],
 }
 
 
@@ -224,10 +225,16 @@ def test_limits_change_in_any_direction_while_it_runs(group):
     with inside(group, "exec sleep 1000"):
         for resources in (
             {"memory": {"limit": 128 * MIB, "swap": 256 * MIB}, "cpu": {"quota": 20000, "period": 20000}, "pids": {"limit": -1}},
-            {"memory": {"limit": 32 * MIB, "swap": 48 * MIB}, "pids": {"limit": 3},
-             "cpu": {"quota": 1000, "period": 500000, "shares": 2}},
+            {
+                "memory": {"limit": 32 * MIB, "swap": 48 * MIB},
+                "pids": {"limit": 3},
+                "cpu": {"quota": 1000, "period": 500000, "shares": 2},
+            },
             {"memory": {"limit": -1}, "cpu": {"quota": -1}},
-            {"cpu": {"cpus": "0"}}, {"cpu": {"idle": 1}}, {"cpu": {"idle": 0, "shares": 1024}}, {},
+            {"cpu": {"cpus": "0"}},
+            {"cpu": {"idle": 1}},
+            {"cpu": {"idle": 0, "shares": 1024}},
+            {},
         ):
             run(group.update_ops(resources))
             group.verify(resources)

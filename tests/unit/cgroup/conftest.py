@@ -87,8 +87,7 @@ def v2(host) -> Host:
     host.put("cpuset.cpus.effective", "0-3\n")
     host.put("cpuset.mems.effective", "0\n")
     host.put("system.slice/cgroup.controllers", V2_CONTROLLERS + "\n")
-    for file in ("memory.swap.max", "cpu.idle", "cpu.max.burst", "io.max", "io.bfq.weight", "hugetlb.2MB.rsvd.max",
-                 "memory.high"):
+    for file in ("memory.swap.max", "cpu.idle", "cpu.max.burst", "io.max", "io.bfq.weight", "hugetlb.2MB.rsvd.max", "memory.high"):
         host.put(f"system.slice/{file}")
     os.makedirs(f"{host.sys}/kernel/mm/hugepages/hugepages-2048kB")
     host.disk("8:0")

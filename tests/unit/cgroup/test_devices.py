@@ -26,8 +26,12 @@ def allowed(rules: list[dict], type: str, major: int, minor: int, access: str) -
     for letter in access:
         verdict = True
         for r in rules:
-            if (r.get("type", "a") in ("a", type) and r.get("major") in (None, -1, major) and r.get("minor") in (None, -1, minor)
-                    and letter in r.get("access", "rwm")):
+            if (
+                r.get("type", "a") in ("a", type)
+                and r.get("major") in (None, -1, major)
+                and r.get("minor") in (None, -1, minor)
+                and letter in r.get("access", "rwm")
+            ):
                 verdict = r["allow"]
         if not verdict:
             return False
@@ -65,8 +69,12 @@ def run(code: bytes, type: str, major: int, minor: int, access: str) -> bool:
 
 
 NUMBERS = st.one_of(st.none(), st.integers(1, 3))
-RULES = st.lists(st.builds(rule, st.booleans(), st.sampled_from("abc"), NUMBERS, NUMBERS,
-                           st.sampled_from(["r", "w", "m", "rw", "rm", "wm", "rwm"])), max_size=8)
+RULES = st.lists(
+    st.builds(
+        rule, st.booleans(), st.sampled_from("abc"), NUMBERS, NUMBERS, st.sampled_from(["r", "w", "m", "rw", "rm", "wm", "rwm"])
+    ),
+    max_size=8,
+)
 REQUESTS = st.tuples(st.sampled_from("bc"), st.integers(1, 3), st.integers(1, 3), st.sampled_from(["r", "w", "m", "rw"]))
 
 
@@ -123,7 +131,10 @@ def test_v1_takes_back_what_a_later_rule_denies():
 def test_an_update_on_v1_never_opens_up_nor_shuts_for_a_moment():
     listed = "c 1:3 rwm\nc 1:5 rwm\n"
     assert lines([DENY_ALL, rule(True, "c", 1, 3), rule(True, "b", 8, 0, "r")], listed) == [
-        ("allow", "c 1:3 rwm"), ("allow", "b 8:0 r"), ("deny", "c 1:5 rwm")]
+        ("allow", "c 1:3 rwm"),
+        ("allow", "b 8:0 r"),
+        ("deny", "c 1:5 rwm"),
+    ]
 
 
 def test_v1_lists_read_back_what_was_allowed():

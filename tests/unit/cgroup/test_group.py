@@ -19,8 +19,9 @@ def calls(ops) -> list[tuple]:
 def test_v1_makes_the_group_in_every_tree_once(v1):
     made = [args[0] for call, *args in calls(Cgroup(v1.detect(), "c").create_ops({})) if call == "mkdirat"]
     assert [path for path in made if path.endswith("/c")] == [
-        f"{v1.root}/{tree}/minicontainer/c" for tree in
-        ("cpu,cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "systemd")]
+        f"{v1.root}/{tree}/minicontainer/c"
+        for tree in ("cpu,cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "systemd")
+    ]
     assert f"{v1.root}/cpuset/minicontainer" not in made, "it is there already"
     assert f"{v1.root}/memory/minicontainer" in made
 
@@ -28,8 +29,10 @@ def test_v1_makes_the_group_in_every_tree_once(v1):
 def test_a_new_cpuset_gets_its_parents_before_anything_enters(v1):
     ops = calls(Cgroup(v1.detect(), "/minicontainer/c").create_ops({}))
     writes = [c for c in ops if c[0] == "write_file" and "/cpuset/" in c[1]]
-    assert writes == [("write_file", f"{v1.root}/cpuset/minicontainer/c/cpuset.cpus", "0-3"),
-                      ("write_file", f"{v1.root}/cpuset/minicontainer/c/cpuset.mems", "0")]
+    assert writes == [
+        ("write_file", f"{v1.root}/cpuset/minicontainer/c/cpuset.cpus", "0-3"),
+        ("write_file", f"{v1.root}/cpuset/minicontainer/c/cpuset.mems", "0"),
+    ]
 
 
 def test_an_empty_cpuset_on_the_way_is_filled_too(v1):
@@ -79,17 +82,20 @@ def test_planning_makes_nothing(v2):
     assert not os.path.exists(f"{v2.root}/minicontainer")
 
 
-@pytest.mark.parametrize(("file", "text", "fine"), [
-    ("memory.limit_in_bytes", "1003520", True), ("memory.limit_in_bytes", "1000448", False),
-    ("memory.limit_in_bytes", "9223372036854771712", False),
-])
+@pytest.mark.parametrize(
+    ("file", "text", "fine"),
+    [
+        ("memory.limit_in_bytes", "1003520", True),
+        ("memory.limit_in_bytes", "1000448", False),
+        ("memory.limit_in_bytes", "9223372036854771712", False),
+    ],
+)
 def test_memory_reads_back_in_whole_pages(v1, file, text, fine):
     v1.put(f"memory/minicontainer/c/{file}", text + "\n")
     _verify(v1, {"memory": {"limit": 1004000}}, fine)
 
 
-@pytest.mark.parametrize(("asked", "got", "fine"), [
-    ("0,1", "0-1", True), ("0-2", "0-1", False), ("0", "", False)])
+@pytest.mark.parametrize(("asked", "got", "fine"), [("0,1", "0-1", True), ("0-2", "0-1", False), ("0", "", False)])
 def test_cpusets_read_back_as_sets(v1, asked, got, fine):
     v1.put("cpuset/minicontainer/c/cpuset.cpus", got + "\n")
     _verify(v1, {"cpu": {"cpus": asked}}, fine)
@@ -115,8 +121,10 @@ def test_io_max_is_found_by_its_keys(v2):
     _verify(v2, {"blockIO": {"throttleWriteBpsDevice": [entry]}}, False)
 
 
-@pytest.mark.parametrize(("asked", "got", "fine"), [
-    ("1M", "1048576", True), ("max", "max", True), ("1M", "max", False), ("50000", "50000 100000", True), ("0,2", "0,2", True)])
+@pytest.mark.parametrize(
+    ("asked", "got", "fine"),
+    [("1M", "1048576", True), ("max", "max", True), ("1M", "max", False), ("50000", "50000 100000", True), ("0,2", "0,2", True)],
+)
 def test_unified_values_read_back(v2, asked, got, fine):
     v2.put("minicontainer/c/memory.high", got + "\n")
     _verify(v2, {"unified": {"memory.high": asked}}, fine)

@@ -16,8 +16,11 @@ MIB = 1 << 20
 def written(host, resources, update=False) -> list[tuple[str, str]]:
     group = Cgroup(host.detect(), "c")
     ops = (group.update_ops if update else group.create_ops)(resources)
-    return [(os.path.basename(op.args[1]), op.args[2].decode()) for op in ops
-            if op.call == "write_file" and not op.args[1].endswith("subtree_control")]
+    return [
+        (os.path.basename(op.args[1]), op.args[2].decode())
+        for op in ops
+        if op.call == "write_file" and not op.args[1].endswith("subtree_control")
+    ]
 
 
 @pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 100), (262144, 10000), (512, 59), (2000, 170)])
@@ -29,48 +32,61 @@ def test_block_weights_keep_their_ends():
     assert (io_weight(10), io_weight(1000), io_weight(100)) == (1, 10000, 910)
 
 
-@pytest.mark.parametrize(("resources", "files"), [
-    ({}, []),
-    ({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", str(32 * MIB))]),
-    ({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", "0")]),
-    ({"memory": {"limit": 64 * MIB, "swap": -1}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", "max")]),
-    ({"memory": {"limit": -1}}, [("memory.max", "max"), ("memory.swap.max", "max")]),
-    ({"memory": {"reservation": MIB}}, [("memory.low", str(MIB))]),
-    ({"memory": {"swappiness": -1}}, []),
-    ({"cpu": {"quota": 50000, "period": 100000}}, [("cpu.max", "50000 100000")]),
-    ({"cpu": {"quota": 50000}}, [("cpu.max", "50000 100000")]),
-    ({"cpu": {"period": 50000}}, [("cpu.max", "max 50000")]),
-    ({"cpu": {"quota": -1}}, [("cpu.max", "max 100000")]),
-    ({"cpu": {"shares": 1024, "burst": 0}}, [("cpu.weight", "100"), ("cpu.max.burst", "0")]),
-    ({"cpu": {"idle": 1, "shares": 5}}, [("cpu.idle", "1")]),
-    ({"cpu": {"cpus": "0,2"}}, [("cpuset.cpus", "0,2")]),
-    ({"pids": {"limit": 7}}, [("pids.max", "7")]),
-    ({"blockIO": {"weight": 300}}, [("io.bfq.weight", "300")]),
-    ({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}],
-                  "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 2}]}}, [("io.max", "8:0 rbps=1 wiops=2")]),
-    ({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 0}]}}, [("io.max", "8:0 rbps=max")]),
-    ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, [("hugetlb.2MB.max", "0"), ("hugetlb.2MB.rsvd.max", "0")]),
-    ({"rdma": {"mlx5": {"hcaHandles": 3, "hcaObjects": 4}}}, [("rdma.max", "mlx5 hca_handle=3 hca_object=4")]),
-    ({"pids": {"limit": 7}, "unified": {"memory.high": "1M"}}, [("pids.max", "7"), ("memory.high", "1M")]),
-])
+@pytest.mark.parametrize(
+    ("resources", "files"),
+    [
+        ({}, []),
+        ({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", str(32 * MIB))]),
+        ({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", "0")]),
+        ({"memory": {"limit": 64 * MIB, "swap": -1}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", "max")]),
+        ({"memory": {"limit": -1}}, [("memory.max", "max"), ("memory.swap.max", "max")]),
+        ({"memory": {"reservation": MIB}}, [("memory.low", str(MIB))]),
+        ({"memory": {"swappiness": -1}}, []),
+        ({"cpu": {"quota": 50000, "period": 100000}}, [("cpu.max", "50000 100000")]),
+        ({"cpu": {"quota": 50000}}, [("cpu.max", "50000 100000")]),
+        ({"cpu": {"period": 50000}}, [("cpu.max", "max 50000")]),
+        ({"cpu": {"quota": -1}}, [("cpu.max", "max 100000")]),
+        ({"cpu": {"shares": 1024, "burst": 0}}, [("cpu.weight", "100"), ("cpu.max.burst", "0")]),
+        ({"cpu": {"idle": 1, "shares": 5}}, [("cpu.idle", "1")]),
+        ({"cpu": {"cpus": "0,2"}}, [("cpuset.cpus", "0,2")]),
+        ({"pids": {"limit": 7}}, [("pids.max", "7")]),
+        ({"blockIO": {"weight": 300}}, [("io.bfq.weight", "300")]),
+        (
+            {
+                "blockIO": {
+                    "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}],
+                    "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 2}],
+                }
+            },
+            [("io.max", "8:0 rbps=1 wiops=2")],
+        ),
+        ({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 0}]}}, [("io.max", "8:0 rbps=max")]),
+        ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, [("hugetlb.2MB.max", "0"), ("hugetlb.2MB.rsvd.max", "0")]),
+        ({"rdma": {"mlx5": {"hcaHandles": 3, "hcaObjects": 4}}}, [("rdma.max", "mlx5 hca_handle=3 hca_object=4")]),
+        ({"pids": {"limit": 7}, "unified": {"memory.high": "1M"}}, [("pids.max", "7"), ("memory.high", "1M")]),
+    ],
+)
 def test_each_resource_is_written_to_its_file(v2, resources, files):
     assert written(v2, resources) == files
 
 
-@pytest.mark.parametrize(("resources", "error", "words"), [
-    ({"memory": {"swap": 64 * MIB}}, LimitError, "needs a memory limit"),
-    ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, LimitError, "less than the memory limit"),
-    ({"memory": {"swappiness": 10}}, Unsupported, "swappiness"),
-    ({"memory": {"disableOOMKiller": True}}, Unsupported, "OOM"),
-    ({"cpu": {"realtimeRuntime": 1}}, Unsupported, "realtime"),
-    ({"cpu": {"cpus": "7"}}, LimitError, "only 0-3"),
-    ({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}, Unsupported, "net_prio"),
-    ({"unified": {"../x": "1"}}, LimitError, "not a cgroup file"),
-    ({"unified": {"memory.high": 1}}, LimitError, "not a string"),
-    ({"unified": {"cgroup.kill": "1"}}, LimitError, "action"),
-    ({"unified": {"memory.nonsense": "1"}}, Unsupported, "no memory.nonsense"),
-    ({"unified": {"dogs.max": "1"}}, Unsupported, "no cgroup controller dogs"),
-])
+@pytest.mark.parametrize(
+    ("resources", "error", "words"),
+    [
+        ({"memory": {"swap": 64 * MIB}}, LimitError, "needs a memory limit"),
+        ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, LimitError, "less than the memory limit"),
+        ({"memory": {"swappiness": 10}}, Unsupported, "swappiness"),
+        ({"memory": {"disableOOMKiller": True}}, Unsupported, "OOM"),
+        ({"cpu": {"realtimeRuntime": 1}}, Unsupported, "realtime"),
+        ({"cpu": {"cpus": "7"}}, LimitError, "only 0-3"),
+        ({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}, Unsupported, "net_prio"),
+        ({"unified": {"../x": "1"}}, LimitError, "not a cgroup file"),
+        ({"unified": {"memory.high": 1}}, LimitError, "not a string"),
+        ({"unified": {"cgroup.kill": "1"}}, LimitError, "action"),
+        ({"unified": {"memory.nonsense": "1"}}, Unsupported, "no memory.nonsense"),
+        ({"unified": {"dogs.max": "1"}}, Unsupported, "no cgroup controller dogs"),
+    ],
+)
 def test_what_has_no_v2_form_is_an_error(v2, resources, error, words):
     with pytest.raises(error, match=words):
         written(v2, resources)
@@ -132,6 +148,9 @@ def test_on_hybrid_only_what_is_asked_for_is_handed_down(hybrid):
     ops = Cgroup(hybrid.detect(), "c").create_ops({})
     assert not [op for op in ops if str(op.args[1]).endswith("subtree_control")]
     ops = Cgroup(hybrid.detect(), "c").create_ops({"rdma": {"mlx5": {"hcaHandles": 1}}})
-    writes = [op.args[1][len(hybrid.root):] for op in ops if op.call == "write_file"]
+    writes = [op.args[1][len(hybrid.root) :] for op in ops if op.call == "write_file"]
     assert [path for path in writes if "/cpuset/" not in path] == [
-        "/unified/cgroup.subtree_control", "/unified/minicontainer/cgroup.subtree_control", "/unified/minicontainer/c/rdma.max"]
+        "/unified/cgroup.subtree_control",
+        "/unified/minicontainer/cgroup.subtree_control",
+        "/unified/minicontainer/c/rdma.max",
+    ]

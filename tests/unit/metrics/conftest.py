@@ -31,8 +31,10 @@ NET_DEV = """Inter-|   Receive                                                | 
     lo:  999       9    0    0    0     0          0         0     999       9    0    0    0     0       0          0
   eth0: 1000      10    1    2    0     0          0         0    2000      20    3    4    0     0       0          0
 """
-MEMINFO = ("MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable: 5000 kB\nBuffers: 100 kB\nCached: 2900 kB\nSwapTotal: 500 kB\n"
-           "SwapFree: 400 kB\nAnonPages: 2000 kB\nHugePages_Total:       0\n")
+MEMINFO = (
+    "MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable: 5000 kB\nBuffers: 100 kB\nCached: 2900 kB\nSwapTotal: 500 kB\n"
+    "SwapFree: 400 kB\nAnonPages: 2000 kB\nHugePages_Total:       0\n"
+)
 
 
 def proc_files(fake: Host, pid: int = 42) -> None:
@@ -54,8 +56,18 @@ def fill_used(fake: Host, ident: str = "c", v2_only: bool = False) -> None:
 
 
 def running(ident: str = "c", **more) -> Record:
-    return Record(ident, **{"name": "web", "image": "service:1", "cgroup": f"/minicontainer/{ident}", "pid": 42, "state": "running",
-                            "started": 1800000000.5, **more})
+    return Record(
+        ident,
+        **{
+            "name": "web",
+            "image": "service:1",
+            "cgroup": f"/minicontainer/{ident}",
+            "pid": 42,
+            "state": "running",
+            "started": 1800000000.5,
+            **more,
+        },
+    )
 
 
 @pytest.fixture(params=["v1", "hybrid", "v2"])

@@ -59,8 +59,14 @@ def test_an_ended_container_tells_how_it_ended_always_and_when_it_was_seen_for_a
     containers.all = [running(state="exited", pid=0, exit_code=137, oom_kills=3, finished=NOW + 5, restarts=2)]
     found = row(exporter, NOW + 10)
     assert found.state == "exited" and found.network == []
-    assert found.numbers == {"exit_code": 137, "finished_time_seconds": NOW + 5, "last_seen": NOW + 5, "oom_kills": 3,
-                             "start_time_seconds": 1800000000.5, "restarts": 2}
+    assert found.numbers == {
+        "exit_code": 137,
+        "finished_time_seconds": NOW + 5,
+        "last_seen": NOW + 5,
+        "oom_kills": 3,
+        "start_time_seconds": 1800000000.5,
+        "restarts": 2,
+    }
     later = row(exporter, NOW + 5 + 61).numbers
     assert later["exit_code"] == 137 and not {"last_seen", "oom_kills"} & later.keys()
 
@@ -108,7 +114,7 @@ def test_traffic_that_is_not_its_own_is_left_out_and_said(exporter, containers, 
     containers.all = [running(network=mode)]
     assert row(exporter).network == []
     text = exporter.scrape().decode()
-    assert "container_network_receive_bytes_total{id=\"/minicontainer" not in text
+    assert 'container_network_receive_bytes_total{id="/minicontainer' not in text
     (line,) = [line for line in text.splitlines() if line.startswith('minicontainer_unavailable{reason="the container')]
     assert words in line and 'what="container_network_*"' in line and line.endswith(" 1.0")
 

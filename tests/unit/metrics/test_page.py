@@ -13,7 +13,8 @@ from minicontainer.metrics.page import Row, lines
 from tests.unit.metrics.conftest import running
 
 # What dashboards 893 and 14282, dockprom, kubernetes-mixin and awesome-prometheus-alerts read.
-ASKED_FOR = set("""
+ASKED_FOR = set(
+    """
 container_cpu_usage_seconds_total container_cpu_user_seconds_total container_cpu_system_seconds_total
 container_cpu_cfs_periods_total container_cpu_cfs_throttled_periods_total container_cpu_cfs_throttled_seconds_total
 container_memory_usage_bytes container_memory_working_set_bytes container_memory_rss container_memory_cache container_memory_swap
@@ -24,9 +25,11 @@ container_fs_reads_total container_fs_writes_total container_fs_reads_bytes_tota
 container_fs_usage_bytes container_fs_inodes_free container_fs_inodes_total
 container_spec_cpu_quota container_spec_cpu_period container_spec_memory_limit_bytes
 container_last_seen container_start_time_seconds container_oom_events_total
-""".split())
-PRESSURE = {f"container_pressure_{what}_{kind}_seconds_total"
-            for what in ("cpu", "memory", "io") for kind in ("waiting", "stalled")}
+""".split()
+)
+PRESSURE = {
+    f"container_pressure_{what}_{kind}_seconds_total" for what in ("cpu", "memory", "io") for kind in ("waiting", "stalled")
+}
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def page(containers, fake, exporter) -> str:
     """The text page of one container that has used something of everything; its layer is the test's own folder."""
     containers.all = [running(upper=fake.root)]
     for _ in range(1000):  # until the walk through the layer is done
-        if "container_fs_usage_bytes{id=\"/minicontainer/c\"" in exporter.scrape().decode():
+        if 'container_fs_usage_bytes{id="/minicontainer/c"' in exporter.scrape().decode():
             break
     return exporter.scrape().decode()
 
@@ -66,8 +69,11 @@ def test_the_labels_are_those_named_and_the_host_has_a_row(page):
 
 
 def test_values_are_the_kernels(page):
-    found = {name: next(s.value for s in all_of_it if s.labels.get("name") == "web")
-             for name, all_of_it in samples(page).items() if any(s.labels.get("name") == "web" for s in all_of_it)}
+    found = {
+        name: next(s.value for s in all_of_it if s.labels.get("name") == "web")
+        for name, all_of_it in samples(page).items()
+        if any(s.labels.get("name") == "web" for s in all_of_it)
+    }
     assert found["container_cpu_usage_seconds_total"] == 3
     assert found["container_cpu_cfs_throttled_seconds_total"] == 0.5
     assert found["container_memory_working_set_bytes"] == 8000000
@@ -109,7 +115,7 @@ def test_prometheus_own_linter_has_no_complaint_but_cadvisors_name(page):
     assert complaints == ['container_fs_inodes_total non-counter metrics should not have "_total" suffix']
 
 
-HOSTILE = ['quote"', "back\\slash", "new\nline", "both\\\"\n", "ünï", "\udce9", "{a=\"b\"} 1", "\\n"]
+HOSTILE = ['quote"', "back\\slash", "new\nline", 'both\\"\n', "ünï", "\udce9", '{a="b"} 1', "\\n"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -104,9 +104,17 @@ class Engine:
         os.rename(f"{path}.tmp", path)
 
     def container(self, **options) -> None:
-        self.write(f"{self.config.root}/containers/{self.ident}/container.json",
-                   {"name": "web", "image": "service", "created_ns": 1, "options": options, "rootfs": "",
-                    "image_config": {"Labels": {"a": "image", "b": "image"}}})
+        self.write(
+            f"{self.config.root}/containers/{self.ident}/container.json",
+            {
+                "name": "web",
+                "image": "service",
+                "created_ns": 1,
+                "options": options,
+                "rootfs": "",
+                "image_config": {"Labels": {"a": "image", "b": "image"}},
+            },
+        )
 
     def state(self, **content) -> None:
         self.write(f"{self.config.state}/containers/{self.ident}/state.json", content)
@@ -148,9 +156,15 @@ def test_a_file_that_a_crash_left_broken_is_no_failure(tmp_path):
     assert EngineSource(engine.config).records()[0].state == "created"
 
 
-@pytest.mark.parametrize(("text", "address"), [
-    ("127.0.0.1:9338", ("127.0.0.1", 9338)), (":9338", ("127.0.0.1", 9338)), ("[::1]:1", ("::1", 1)),
-    ("0.0.0.0:0", ("0.0.0.0", 0))])
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9338", ("127.0.0.1", 9338)),
+        (":9338", ("127.0.0.1", 9338)),
+        ("[::1]:1", ("::1", 1)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+    ],
+)
 def test_addresses_to_listen_on(text, address):
     assert parse_listen(text) == address
 
@@ -161,8 +175,16 @@ def test_bad_addresses_name_the_flag(text):
         parse_listen(text)
 
 
-@pytest.mark.parametrize(("header", "yes"), [
-    ("application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5", True), ("text/plain", False), ("", False), ("*/*", False),
-    ("application/openmetrics-text;q=0", False), ("application/openmetrics-text; q=0.0, */*", False)])
+@pytest.mark.parametrize(
+    ("header", "yes"),
+    [
+        ("application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5", True),
+        ("text/plain", False),
+        ("", False),
+        ("*/*", False),
+        ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text; q=0.0, */*", False),
+    ],
+)
 def test_accept_headers(header, yes):
     assert wants(header, "application/openmetrics-text") == yes

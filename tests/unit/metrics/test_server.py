@@ -31,8 +31,9 @@ HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen]:
-    started = subprocess.Popen([sys.executable, "-c", PROGRAM, "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, cwd=HERE)
+    started = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE
+    )
     try:
         yield started
     finally:
