@@ -28,7 +28,7 @@ import _socket
 import os
 from struct import Struct, pack
 
-from minicontainer.errors import KernelError, Unsupported
+from minicontainer.errors import KernelError, MinicontainerError, NetworkError, Unsupported
 from minicontainer.network import bridge as bridges
 from minicontainer.network import rtnl
 from minicontainer.network.config import NetworkConfig
@@ -70,7 +70,13 @@ def ensure(config: NetworkConfig) -> None:
         with locked(config):
             if not _whole(config, netlink):
                 _build(config, netlink)
-    bridges.ensure(config, anew=True)
+    try:
+        bridges.ensure(config, anew=True)
+    except NetworkError as e:
+        # Without the gate all else still works, and has to.
+        os.unlink(f"{config.dir}/gate")
+        bridges.ensure(config, anew=True)
+        raise _unsupported(e) from e
 
 
 def marks(config: NetworkConfig) -> dict[int, int]:
@@ -140,11 +146,15 @@ def _build(config: NetworkConfig, netlink: Netlink) -> None:
             netlink.ask(*filter_request(config.gate_mark, number, index, outer))
             numbers[index] = number
     except KernelError as e:
-        raise Unsupported(
-            f"no port can be published to others: {e.message}",
-            "this needs nft_dup_ipv4, nft_dup_ipv6, cls_bpf, act_mirred of the kernel; publish on 127.0.0.1",
-        ) from e
+        raise _unsupported(e) from e
     bridges.write_whole(f"{config.dir}/gate", " ".join([str(inner), *(f"{i}:{n}" for i, n in numbers.items())]))
+
+
+def _unsupported(cause: MinicontainerError) -> Unsupported:
+    return Unsupported(
+        f"no port can be published to others: {cause.message}",
+        "this needs nft_dup_ipv4, nft_dup_ipv6, cls_bpf, act_mirred of the kernel; publish on 127.0.0.1",
+    )
 
 
 def _make_links(config: NetworkConfig, netlink: Netlink) -> None:

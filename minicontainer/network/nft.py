@@ -308,14 +308,20 @@ def load(rules: str) -> str:
 
 
 def _forget_connections(netlink: Netlink, address: str) -> None:
-    """Else a UDP client that goes on sending from its port would still be translated to a container that is no more."""
-    from errno import EINVAL, ENOENT, EOPNOTSUPP
+    """Else a UDP client that goes on sending from its port would still be translated to a container that is no more.
 
-    delete, reply_tuple, tuple_ip, filter_, original_flags, reply_flags = 1 << 8 | 2, 2, 1, 25, 1, 2
+    The kernel finds them (CTA_FILTER, Linux 5.8): of the reply's tuple the source address decides, and nothing else. It deletes
+    by such a filter only from 6.3 on, so they are deleted one by one.
+    """
+    from errno import ENOENT
+
+    get, delete, original, reply, tuple_ip, filter_ = 1 << 8 | 1, 1 << 8 | 2, 1, 2, 1, 25
     family = AF_INET6 if ":" in address else AF_INET
     source = attribute(3 if family == AF_INET6 else 1, packed(address))  # CTA_IP_V6_SRC, CTA_IP_V4_SRC
-    # CTA_FILTER: of the reply's tuple the source address decides, and nothing else (CTA_FILTER_F_CTA_IP_SRC).
-    only = nested(filter_, attribute(original_flags, pack("=I", 0)), attribute(reply_flags, pack("=I", 1)))
-    body = _head(family) + nested(reply_tuple, nested(tuple_ip, source)) + only
-    # A kernel that does not know the filter says EINVAL, and keeps such connections until they time out.
-    netlink.ask(message(delete, NLM_F_ACK, body), f"conntrack -D --reply-src {address}", ok=(ENOENT, EINVAL, EOPNOTSUPP))
+    only = nested(
+        filter_, attribute(1, pack("=I", 0)), attribute(2, pack("=I", 1))
+    )  # flags of both tuples: CTA_FILTER_F_CTA_IP_SRC
+    wanted = message(get, NLM_F_DUMP, _head(family) + nested(reply, nested(tuple_ip, source)) + only)
+    for _, body in netlink.ask(wanted, f"conntrack -L --reply-src {address}"):
+        which = nested(original, attributes(body, 4)[original])
+        netlink.ask(message(delete, NLM_F_ACK, _head(family) + which), f"conntrack -D --reply-src {address}", ok=(ENOENT,))

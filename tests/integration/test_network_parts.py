@@ -624,6 +624,17 @@ def test_a_host_without_nft_says_what_to_install(lab: Lab, monkeypatch: pytest.M
         bridge.ensure(lab.config)
 
 
+def test_a_kernel_without_the_gates_parts_publishes_to_this_host_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nft_dup is a module of its own: without it nft refuses the table."""
+    load = nft.load
+    monkeypatch.setattr(bridge, "load", lambda rules: load(rules.replace(" dup to ", " no such statement ")))
+    with pytest.raises(Unsupported, match="no port can be published to others"):
+        lab.attach("0.0.0.0:8080:80")
+    box = lab.attach("8080:80")
+    box.serve("box")
+    assert lab.ask_here("127.0.0.1", 8080) == "box 10.213.0.1"
+
+
 def test_the_ready_bridge_is_recognised_without_pyroute2(lab: Lab) -> None:
     bridge.ensure(lab.config)
     code = (
