@@ -59,6 +59,7 @@ def import_(config: Config, argv: list[str]) -> int:
             changes=values["change"],
             message=values["message"],
             progress=progress,
+            warn=lambda text: print(f"WARNING: {text}", file=sys.stderr),
         )
     finally:
         if progress:

@@ -10,7 +10,7 @@ from minicontainer.engine.config import Config
 from minicontainer.engine.container import Container, Life
 from minicontainer.engine.names import new_id, random_name
 from minicontainer.engine.options import RunOptions
-from minicontainer.errors import Conflict, UsageError
+from minicontainer.errors import Conflict, NotFound, UsageError
 
 
 class Root:
@@ -52,7 +52,7 @@ def create(config: Config, options: RunOptions, argv: list[str], root: Root | No
         name = _take_name(config, options, life)
         container.record = _record(container, name, options, root, argv)
         _make_folder(container, root)
-        box.write_json(f"{container.dir}/container.json", container.record)
+        _put_on_record(container, root)
     except BaseException:
         from minicontainer.engine.end import remove_files
 
@@ -62,6 +62,20 @@ def create(config: Config, options: RunOptions, argv: list[str], root: Root | No
     if options.cidfile:
         _write_cidfile(options.cidfile, ident)
     return container, life
+
+
+def _put_on_record(container: Container, root: Root) -> None:
+    """Writes container.json, from which `rmi` learns that the image is used; it can't have run since the image was found."""
+    path = f"{container.dir}/container.json"
+    if root.directory:
+        box.write_json(path, container.record)
+        return
+    from minicontainer.image.store import Store
+
+    with Store(container.config.root).reading():
+        if not all(os.path.isdir(layer) for layer in root.layers):
+            raise NotFound(f"image {root.image_name} was removed meanwhile", "import it again")
+        box.write_json(path, container.record)
 
 
 def describe_only(config: Config, options: RunOptions) -> Container:

@@ -52,6 +52,8 @@ class Overlay:
             return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
         text = f"lowerdir={':'.join(map(quote, self.lower))},upperdir={quote(self.upper)},workdir={quote(self.work)}"
+        # Neither would be followed by who reads layers as files (image/union.py), and the host's defaults differ.
+        text += ",redirect_dir=off,metacopy=off"
         return text + ",volatile" if self.volatile else text
 
 
