@@ -68,6 +68,14 @@ class Netlink:
         """Closes the socket."""
         self._socket.close()
 
+    def _drain(self) -> None:
+        """Each message of a transaction that failed may have sent an error of its own; the next request must not read them."""
+        try:
+            while True:
+                self._socket.recv(1 << 16, _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+
     def ask(self, data: bytes, what: str, ok: tuple[int, ...] = ()) -> list[tuple[int, bytes]]:
         """Sends and reads until the answer is whole: the (type, body) of each message before its acknowledgement.
 
@@ -84,6 +92,8 @@ class Netlink:
                 offset += length + 3 & ~3
                 if kind == NLMSG_ERROR:
                     (error,) = unpack_from("=i", body)
+                    if error:
+                        self._drain()
                     if error and -error not in ok:
                         raise KernelError("netlink", what, -error)
                     return answers
