@@ -23,14 +23,15 @@ _NOT_FROM_ROOT = (
 
 
 def meminfo(data: bytes) -> dict[str, float]:
-    """Memory figures of the whole machine, in bytes; working set is what is not available (proc(5))."""
+    """Memory figures of the whole machine, in bytes; as for a container, the working set is without inactive files."""
     kib = {name: int(value.split()[0]) for name, _, value in (line.partition(b":") for line in data.splitlines())}
     total = kib[b"MemTotal"]
+    used = total - kib[b"MemFree"]
     return {
         name: value * 1024
         for name, value in {
-            "memory_usage_bytes": total - kib[b"MemFree"],
-            "memory_working_set_bytes": total - kib[b"MemAvailable"],
+            "memory_usage_bytes": used,
+            "memory_working_set_bytes": max(0, used - kib[b"Inactive(file)"]),
             "memory_rss_bytes": kib[b"AnonPages"],
             "memory_cache_bytes": kib[b"Cached"] + kib[b"Buffers"],
             "memory_swap_bytes": kib[b"SwapTotal"] - kib[b"SwapFree"],

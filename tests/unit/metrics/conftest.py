@@ -32,7 +32,7 @@ NET_DEV = """Inter-|   Receive                                                | 
   eth0: 1000      10    1    2    0     0          0         0    2000      20    3    4    0     0       0          0
 """
 MEMINFO = (
-    "MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable: 5000 kB\nBuffers: 100 kB\nCached: 2900 kB\nSwapTotal: 500 kB\n"
+    "MemTotal: 8000 kB\nMemFree: 1000 kB\nInactive(file): 4000 kB\nBuffers: 100 kB\nCached: 2900 kB\nSwapTotal: 500 kB\n"
     "SwapFree: 400 kB\nAnonPages: 2000 kB\nHugePages_Total:       0\n"
 )
 
