@@ -50,7 +50,6 @@ VERBS = {
     "info": ("system", "System", "Show what this host offers to containers"),
 }
 _STAY = ("metrics", "stats", "show")
-_MIGRATE = ("run", "start", "restart", "exec")  # these put a process into a cgroup
 _INTERNAL = {"_ended": ("life", "", "")}  # what a monitor becomes when its container has ended
 
 
@@ -89,10 +88,6 @@ def dispatch(argv: list[str]) -> int:
         )
     if found[0] in _STAY:
         gc.enable()
-    if verb in _MIGRATE:
-        from minicontainer.cgroup.warm import expect_migration
-
-        expect_migration()
     config = Config(values["root"], values["state"], values["config"])
     module = __import__(f"minicontainer.cli.{found[0]}", fromlist=["_"])
     try:

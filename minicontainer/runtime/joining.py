@@ -11,7 +11,7 @@ from minicontainer.runtime import process
 from minicontainer.runtime.builder import IN_ROOT
 from minicontainer.runtime.plan import Plan
 from minicontainer.runtime.rootfs import Rootfs
-from minicontainer.stub.ops import Slot, wait
+from minicontainer.stub.ops import Slot
 
 _JOINED = sum(CLONE[f"CLONE_NEW{n}"] for n in ("NS", "NET", "UTS", "IPC", "CGROUP"))
 
@@ -36,15 +36,14 @@ def make_exec_plan(
     plan.joined = [("pid", f"/proc/{pid}/ns/pid")]
     plan.unified_dir = cgroup.unified_dir()  # type: ignore[attr-defined]
     plan.flags = CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0
-    plan.after = cgroup.enter_ops  # type: ignore[attr-defined]
     target = Slot("container")
     plan.inherit = {target: pidfd}
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}")
     root = Rootfs(ops, spec, None, "")
+    ops.extend(cgroup.enter_ops())  # type: ignore[attr-defined]
     proc = ops.open(None, "/proc", O["O_PATH"] | O["O_DIRECTORY"], name="host's proc", why="for files of the process itself")
     process.limits(ops, wanted, proc)
-    ops.append(wait(plan.sync, why="the host half: we are in the container's cgroups"))
     ops.call("setns", target, _JOINED, why="the namespaces of the container; its root and nothing else is ours now")
     root.root = ops.open(None, "/", O["O_PATH"] | O["O_DIRECTORY"], name="root", why="the container's root")
     cwd = ops.open(

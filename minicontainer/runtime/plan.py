@@ -2,9 +2,9 @@
 
     host, before          clone3             host, after                    container (the stub)
     ┌─────────────────┐  ┌───────────────┐  ┌──────────────────────────┐   ┌───────────────────────────────────┐
-    │ cgroups: made,  │─▶│ new namespaces│─▶│ cgroups: entered         │   │ root, mounts, /dev, masks         │
+    │ cgroups: made,  │─▶│ new namespaces│─▶│ cgroups: limits read back│   │ cgroups, root, mounts, /dev       │
     │ limits written  │  │ pidfd, cgroup │  │ network: the cable is in │   │     wait ◀── go                   │
-    └─────────────────┘  └───────┬───────┘  └───────────┬──────────────┘   │ network, cgroup namespace, /sys/… │
+    └─────────────────┘  └───────┬───────┘  └───────────┬──────────────┘   │ network, cgroup namespace, masks  │
                                  │                      └── go ──────────▶│ pivot_root, user, capabilities    │
                                  └─────────────────────────────────────────▶ execve                            │
                                                                            └───────────────────────────────────┘
@@ -122,10 +122,14 @@ def make_plan(
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
     plan.flags = new & ~CLONE["CLONE_NEWCGROUP"] | (CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0)
     plan.before = cgroup.create_ops(plan.resources)  # type: ignore[attr-defined]
-    plan.after = lambda pid: [*cgroup.enter_ops(pid), *network.host(pid)]  # type: ignore[attr-defined]
+    # In a user namespace of its own the stub may not write the host's cgroup files; then the parent moves it, and waits.
+    by_parent = bool(new & CLONE["CLONE_NEWUSER"])
+    plan.after = lambda pid: [*(cgroup.enter_ops(pid) if by_parent else ()), *network.host(pid)]  # type: ignore[attr-defined]
 
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}")
+    if not by_parent:
+        ops.extend(cgroup.enter_ops())  # type: ignore[attr-defined]
     _join(ops, plan.joined)
     root = Rootfs(ops, spec, overlay, bundle, promised)
     root.open_host()
@@ -137,7 +141,7 @@ def make_plan(
     late = [m for m in spec.get("mounts", ()) if m.get("type") in ("cgroup", "cgroup2")]
     root.mounts([m for m in spec.get("mounts", ()) if m not in late])
     root.devices()
-    ops.append(wait(plan.sync, why="the host half: cgroups entered, network cable plugged in"))
+    ops.append(wait(plan.sync, why="the host half: limits read back, network cable plugged in"))
     if private_cgroups:
         ops.call("unshare", CLONE["CLONE_NEWCGROUP"], why="its cgroup becomes the root of what it can see; only now is it in it")
     for m in late:
