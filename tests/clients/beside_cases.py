@@ -19,6 +19,10 @@ class Case:
         self.stdin = stdin
         self.every_capability = every_capability
 
+    @property
+    def is_probe(self) -> bool:
+        return self.words[-len(PROBE) :] == PROBE
+
 
 IMAGE = "beside"
 PROBE = ("sh", "-c", "{probe}")

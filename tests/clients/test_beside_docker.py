@@ -89,6 +89,9 @@ def test_same_as_docker(case: Case, docker: Dockerd, minicontainer: Ours, seen: 
     theirs = docker.docker("run", *words(case, shared_directory(docker.directory)), check=False, stdin=stdin)
     mine = minicontainer.run("run", *words(case, shared_directory(minicontainer.directory)), check=False, stdin=stdin)
     sides = docker_transcript(docker, theirs), our_transcript(minicontainer, mine)
+    if case.is_probe:  # two that both failed would be alike, and say nothing
+        assert "abilities" in sides[0], f"docker: {theirs.stderr.decode()}"
+        assert "abilities" in sides[1], f"minicontainer: {mine.stderr.decode()}"
     for section, side, line in differences(*sides):
         reasons = [each for each in DIFFERENCES if each.explains(case.name, section, side, line)]
         seen.differences.update(reasons)

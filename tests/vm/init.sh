@@ -18,7 +18,7 @@ export PATH=/bin
 . /settings
 P9=trans=virtio,version=9p2000.L,msize=512000
 # Own storage for what keeps an overlayfs upper layer in it: one can't lie on another overlayfs.
-OWN_STORAGE="var/lib/docker var/lib/containers var/lib/containerd var/lib/minicontainer"
+OWN_STORAGE="var/tmp var/lib/docker var/lib/containers var/lib/containerd var/lib/minicontainer"
 
 cd /
 mkdir -p proc sys dev host scratch root
@@ -41,6 +41,7 @@ for directory in $OWN_STORAGE; do
     mkdir -p "/scratch/$directory" "$directory"
     mount --bind "/scratch/$directory" "$directory"
 done
+chmod 1777 var/tmp
 mount --bind "/host$KERNEL/lib/modules" lib/modules
 mkdir -p ".$REPOSITORY"
 mount -t 9p -o rw,cache=loose,$P9 repository ".$REPOSITORY"
