@@ -49,7 +49,7 @@ def test_ps_columns(engine: Engine) -> None:
     running = engine.detached("--name", "running", IMAGE, "sleep", "600")
     lines = engine.ok("ps", "-a").splitlines()
     assert lines[0].split("  ")[0] == "CONTAINER ID"
-    assert [word for word in lines[0].replace("CONTAINER ID", "CONTAINER_ID").split()] == [
+    assert lines[0].replace("CONTAINER ID", "CONTAINER_ID").split() == [
         "CONTAINER_ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]  # fmt: skip
     assert lines[1].startswith(f"{running[:12]}   {IMAGE}   ")
     assert '"sleep 600"' in lines[1]
