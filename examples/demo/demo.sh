@@ -82,7 +82,7 @@ wait_for() {
 prepare() {
     remove_what_is_left # of a demo that was killed
     mkdir -p "$place"
-    printf '[network]\nbridge = "%s"\ntable = "%s"\nipv4 = "10.213.88.0/24"\nipv6 = "fd00:213:88::/64"\n[cgroup]\nparent = "%s"\n' \
+    printf '[network]\nbridge = "%s"\ntable = "%s"\nipv4 = "10.214.213.0/24"\nipv6 = "fd00:214:213::/64"\n[cgroup]\nparent = "%s"\n' \
         $bridge $table $parent >"$place/minicontainer.toml"
     service_port=$(free_port 5565)
     exporter_port=$(free_port 9323)
