@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from minicontainer.network.endpoint import Endpoint
 
 
+# In the state of a container between taking a place in the bridge network and knowing which.
+UNKNOWN: dict = {}
+
+
 class Joined:
     """What is shared with other containers: namespace paths by type, the folder of network files, the path of /dev/shm."""
 
@@ -34,13 +38,19 @@ class Joined:
 def joined_namespaces(container: Container, options: RunOptions) -> Joined:
     """The namespaces of `container:NAME` modes. Conflict if that container does not run."""
     joined = Joined()
-    for kind, mode, name in (("network", options.network, "net"), ("pid", options.pid_mode, "pid"), ("ipc", options.ipc_mode, "ipc")):
+    for kind, mode, name in (
+        ("network", options.network, "net"),
+        ("pid", options.pid_mode, "pid"),
+        ("ipc", options.ipc_mode, "ipc"),
+    ):
         if not mode.startswith("container:"):
             continue
         other = find(container.config, mode.partition(":")[2])
         state = other.live()
         if not state or not state.get("pid"):
-            raise Conflict(f"cannot join {kind} of a non running container: {other.name}", f"start it: `minicontainer start {other.name}`")
+            raise Conflict(
+                f"cannot join {kind} of a non running container: {other.name}", f"start it: `minicontainer start {other.name}`"
+            )
         joined.namespaces[kind] = f"/proc/{state['pid']}/ns/{name}"
         if kind == "network":
             joined.files = other.dir
@@ -126,9 +136,14 @@ def write_files(container: Container, options: RunOptions, endpoint: Endpoint | 
     gateway = endpoint.gateway if endpoint else ""
     texts = {
         "hostname": f"{name}\n",
-        "hosts": resolvconf.host_hosts(options.add_hosts) if host else resolvconf.hosts(
-            ip=ip, ip6=ip6, hostname=name, domainname=options.domainname, extra=options.add_hosts, gateway=gateway),
-        "resolv.conf": resolvconf.resolv_conf(dns=options.dns, search=options.dns_search, options=options.dns_options, ipv6=bool(ip6), host_network=host),
+        "hosts": resolvconf.host_hosts(options.add_hosts)
+        if host
+        else resolvconf.hosts(
+            ip=ip, ip6=ip6, hostname=name, domainname=options.domainname, extra=options.add_hosts, gateway=gateway
+        ),
+        "resolv.conf": resolvconf.resolv_conf(
+            dns=options.dns, search=options.dns_search, options=options.dns_options, ipv6=bool(ip6), host_network=host
+        ),
     }
     for file, text in texts.items():
         fd = os.open(f"{container.dir}/{file}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
@@ -138,10 +153,15 @@ def write_files(container: Container, options: RunOptions, endpoint: Endpoint | 
 
 def release(container: Container, state: dict) -> None:
     """Gives back what a container had of the network: after its last process."""
-    if state.get("network"):
+    network = state.get("network")
+    if network:
         from minicontainer.network.endpoint import release as give_back
 
-        give_back(network_config(container.config), container.ident, state["network"])
+        give_back(network_config(container.config), container.ident, network)
+    elif network == UNKNOWN:
+        from minicontainer.network.reclaim import reclaim_unborn
+
+        reclaim_unborn(network_config(container.config), container.ident)
 
 
 def reclaim(config: Config) -> list[str]:
@@ -189,7 +209,12 @@ def settings(container: Container, options: RunOptions) -> dict:
     for ip, port, protocol, _, inside in _ports(container):
         ports.setdefault(f"{inside}/{protocol}", []).append({"HostIp": ip, "HostPort": str(port)})
     one = {
-        "IPAddress": state.get("ip", ""), "IPPrefixLen": state.get("prefix", 0), "Gateway": state.get("gateway", ""), "MacAddress": state.get("mac", ""),
-        "GlobalIPv6Address": state.get("ip6", ""), "GlobalIPv6PrefixLen": state.get("prefix6", 0), "IPv6Gateway": state.get("gateway6", ""),
+        "IPAddress": state.get("ip", ""),
+        "IPPrefixLen": state.get("prefix", 0),
+        "Gateway": state.get("gateway", ""),
+        "MacAddress": state.get("mac", ""),
+        "GlobalIPv6Address": state.get("ip6", ""),
+        "GlobalIPv6PrefixLen": state.get("prefix6", 0),
+        "IPv6Gateway": state.get("gateway6", ""),
     }
     return {"Bridge": state.get("bridge", ""), "Ports": ports, **one, "Networks": {mode_of(options): one}}

@@ -158,9 +158,9 @@ def start(
 
     On failure nothing of the start is left; the life stays ours. StartError and others say what failed.
     """
-    life.save(
-        status="starting", name=container.name, remove=container.record["options"].get("rm", False), cgroup=container.cgroup_path
-    )
+    options = RunOptions(**container.record["options"])
+    network = attach_network.UNKNOWN if attach_network.mode_of(options) == "bridge" else None
+    life.save(status="starting", name=container.name, remove=options.rm, cgroup=container.cgroup_path, network=network)
     prepared = prepare(container, console_size=console_size)
     if prepared.endpoint:
         life.save(network=prepared.endpoint.to_dict())

@@ -55,6 +55,16 @@ def reclaim(config: NetworkConfig, live_ids: Callable[[], Iterable[str]]) -> lis
     return done
 
 
+def reclaim_unborn(config: NetworkConfig, ident: str) -> None:
+    """Gives back what a start took that ended before it wrote down what: addresses and ports. The rest comes later."""
+    for owner, port in ports.reserved(config):
+        if owner == ident:
+            ports.unpublish(config, ident, [port])
+    for address, owner in _addresses(config):
+        if owner == ident:
+            addresses.release(config, ident, address)
+
+
 def _addresses(config: NetworkConfig) -> list[tuple[str, str]]:
     """(address, id)."""
     folder = f"{config.dir}/addresses"

@@ -177,6 +177,7 @@ def hint(op: Op, errno: int) -> str:
         ("openat2", "ENOSYS"): "this kernel is older than Linux 5.6",
         ("fsopen", "ENODEV"): "this kernel has no such file system: load its module, or leave the mount out",
         ("mount", "ENODEV"): "this kernel has no such file system: modprobe it (overlay for images), or use --rootfs DIR",
+        ("mount", "EINVAL"): "overlayfs can't write there (an overlay itself, or a network's): choose a local disk with --root",
         ("fsconfig", "EINVAL"): "the file system refuses this option; dmesg may say why",
         (
             "prlimit64",
