@@ -18,10 +18,13 @@ def metrics_(config: Config, argv: list[str]) -> int:
     if helped(values, "minicontainer metrics [OPTIONS]", summary, FLAGS):
         return 0
     root_needed()
+    from minicontainer.kernel.privileges import keep_only
     from minicontainer.metrics.engine_source import EngineSource
     from minicontainer.metrics.exporter import Exporter
     from minicontainer.metrics.server import serve
 
+    # To listen, to read what containers of other users wrote and are: no more may be had by whoever breaks into a parser of HTTP.
+    keep_only("net_bind_service", "dac_read_search", "sys_ptrace")
     serve(values["listen"], Exporter(EngineSource(config), data_root=config.root), ready=_ready)
     return 0
 

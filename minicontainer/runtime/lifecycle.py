@@ -104,11 +104,12 @@ def load_spec(bundle: str) -> dict:
 
 def create(root: str, ident: str, bundle: str, *, pid_file: str = "", console_socket: int = -1) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails."""
+    check_id(ident)
     bundle = os.path.abspath(bundle)
     spec = load_spec(bundle)
     os.makedirs(root, 0o711, exist_ok=True)
     try:
-        os.mkdir(f"{root}/{check_id(ident)}", 0o711)
+        os.mkdir(f"{root}/{ident}", 0o711)
     except FileExistsError:
         raise Conflict(f"container with given ID already exists: {ident}") from None
     path = spec.get("linux", {}).get("cgroupsPath") or f"/{ident}"
