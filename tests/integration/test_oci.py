@@ -77,7 +77,7 @@ def test_run_gives_the_programs_output_and_exit_code_and_leaves_nothing(oci: Run
     done = oci("run", "one")
     assert (done.returncode, done.stdout) == (7, "oci\n1\n"), done.stderr
     assert os.listdir(oci.root) == []
-    assert not [f for f in Path("/sys/fs/cgroup").glob(f"**{oci.cgroup}/one")]
+    assert not list(Path("/sys/fs/cgroup").glob(f"**{oci.cgroup}/one"))
 
 
 def test_a_created_container_waits_for_start_and_goes_through_the_states_of_the_spec(oci: Runtime) -> None:
