@@ -663,8 +663,10 @@ def test_kill_9_at_any_moment_of_attach_leaves_only_what_reclaim_finds(lab: Lab)
         "for i in range(1000): endpoint.attach(c, f'{i:064x}', publications=wanted)"
     )
     state = lab.config.dir.partition("/network/")[0]
-    for wait in (0.15, 0.2, 0.31):
+    for wait in (0, 0.013, 0.05):
         victim = subprocess.Popen([sys.executable, "-c", code, state], cwd=Path(__file__).parents[2])
+        while not os.path.isdir(f"{lab.config.dir}/addresses") or not os.listdir(f"{lab.config.dir}/addresses"):
+            time.sleep(0.001)
         time.sleep(wait)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
