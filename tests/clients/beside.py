@@ -22,6 +22,7 @@ ALIKE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(cgroup|ipc|mnt|net|pid|user|uts|time):\[\d+\]"), r"own \1 namespace"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<id>"),
     (re.compile(r"\b[0-9a-f]{12}\b"), "<short id>"),
+    (re.compile(r",inode64\b"), ""),
     (re.compile(r" overlay (rw|ro),.*"), r" overlay \1,<layers>"),
     (re.compile(r"<directory>/(?:data|root)/containers/<id>/"), "<container>/"),
     (re.compile(r"<directory>/(?:data|root)/volumes/<id>/_data"), "<volume>"),
@@ -39,13 +40,15 @@ class Difference:
     """One thing that may differ from docker, and why.
 
     title: the line for the README; lines: (section, side, pattern) of the whole lines that only "docker" or only
-    "ours" may have; cases: a pattern of the names of the cases in which it may.
+    "ours" may have; cases: a pattern of the names of the cases in which it may; everywhere: False
+    when it needs a machine of some kind (such as one whose soft limits are below the hard ones).
     """
 
-    def __init__(self, title: str, *lines: tuple[str, str, str], cases: str = ".*") -> None:
+    def __init__(self, title: str, *lines: tuple[str, str, str], cases: str = ".*", everywhere: bool = True) -> None:
         self.title = title
         self.lines = [(section, side, re.compile(pattern)) for section, side, pattern in lines]
         self.cases = re.compile(cases)
+        self.everywhere = everywhere
 
     def explains(self, case: str, section: str, side: str, line: str) -> bool:
         return self.cases.fullmatch(case) is not None and any(
