@@ -123,11 +123,12 @@ class Life:
 
     def end(self) -> None:
         """Removes the state folder and lets the lock go."""
-        for name in os.listdir(self.path):
-            if name != "lock":
-                os.unlink(f"{self.path}/{name}")
-        os.unlink(f"{self.path}/lock")
-        os.rmdir(self.path)
+        # In one step first: a kill half-way leaves a folder that says whose it was, as in begin().
+        gone = f"{os.path.dirname(self.path)}/.{self.ident}.{os.getpid()}"
+        os.rename(self.path, gone)
+        for name in os.listdir(gone):
+            os.unlink(f"{gone}/{name}")
+        os.rmdir(gone)
         os.close(self.lock)
 
 
@@ -155,7 +156,7 @@ class Container:
     @property
     def cgroup_path(self) -> str:
         """Its cgroup, below the root of each hierarchy."""
-        parent = self.record["options"].get("cgroup_parent") or self.config.settings["cgroup.parent"]
+        parent = self.record.get("options", {}).get("cgroup_parent") or self.config.settings["cgroup.parent"]
         return f"/{str(parent).strip('/')}/{self.ident}"
 
     def live(self) -> dict | None:
