@@ -79,13 +79,9 @@ def dispatch(argv: list[str]) -> int:
         verb, args = {"ls": "ps", "list": "ps"}.get(args[0], args[0]), args[1:]
     found = VERBS.get(verb) or _INTERNAL.get(verb)
     if not found:
-        from difflib import get_close_matches
+        from minicontainer.cli.trouble import unknown_verb
 
-        close = get_close_matches(verb, list(VERBS), 1, 0.6)
-        raise UsageError(
-            f"'{verb}' is not a minicontainer command.",
-            (f"Did you mean '{close[0]}'? " if close else "") + "See 'minicontainer --help'",
-        )
+        raise UsageError(*unknown_verb(verb, list(VERBS)))
     if found[0] in _STAY:
         gc.enable()
     config = Config(values["root"], values["state"], values["config"])

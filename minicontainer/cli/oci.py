@@ -58,20 +58,20 @@ def _connect(path: str) -> int:
 
 
 def create_(root: str, argv: list[str]) -> int:
-    """create a container"""
+    """create [OPTIONS] CONTAINER"""
     values, (ident, *_) = _args((_BUNDLE, _CONSOLE, _PID_FILE, *_NO_OP), argv, "create", 1)
     lifecycle.create(root, ident, values["bundle"], pid_file=values["pid-file"], console_socket=_connect(values["console-socket"]))
     return 0
 
 
 def start_(root: str, argv: list[str]) -> int:
-    """executes the user defined process in a created container"""
+    """start CONTAINER"""
     lifecycle.start(lifecycle.load(root, _args((), argv, "start", 1)[1][0]))
     return 0
 
 
 def run_(root: str, argv: list[str]) -> int:
-    """create and run a container"""
+    """run [OPTIONS] CONTAINER"""
     flags = (
         _BUNDLE,
         _CONSOLE,
@@ -107,13 +107,13 @@ def _wait(pid: int) -> int:
 
 
 def state_(root: str, argv: list[str]) -> int:
-    """output the state of a container"""
+    """state CONTAINER"""
     print(fastjson.dumps(lifecycle.load(root, _args((), argv, "state", 1)[1][0]).describe(), indent="  "))
     return 0
 
 
 def kill_(root: str, argv: list[str]) -> int:
-    """send the specified signal (default: SIGTERM) to the container's init process"""
+    """kill [OPTIONS] CONTAINER [SIGNAL]"""
     values, args = _args((Flag("all", "a", "bool", "send the signal to all processes"),), argv, "kill", 1)
     try:
         sig = signal_number(args[1] if len(args) > 1 else "TERM")
@@ -124,7 +124,7 @@ def kill_(root: str, argv: list[str]) -> int:
 
 
 def delete_(root: str, argv: list[str]) -> int:
-    """delete any resources held by the container"""
+    """delete [OPTIONS] CONTAINER"""
     values, (ident, *_) = _args(
         (Flag("force", "f", "bool", "forcibly delete the container if it is still running"),), argv, "delete", 1
     )
@@ -135,7 +135,7 @@ def delete_(root: str, argv: list[str]) -> int:
 
 
 def list_(root: str, argv: list[str]) -> int:
-    """list containers started by this runtime with the given root"""
+    """list [OPTIONS]"""
     values, _ = _args(
         (Flag("format", "f", help="table or json", default="table"), Flag("quiet", "q", "bool", "only ids")), argv, "list", 0
     )
@@ -160,12 +160,12 @@ def list_(root: str, argv: list[str]) -> int:
 
 
 def pause_(root: str, argv: list[str]) -> int:
-    """suspend all processes inside the container"""
+    """pause CONTAINER"""
     return _freeze(root, argv, "pause", "running")
 
 
 def resume_(root: str, argv: list[str]) -> int:
-    """resume all processes that have been previously paused"""
+    """resume CONTAINER"""
     return _freeze(root, argv, "resume", "paused")
 
 
@@ -179,7 +179,7 @@ def _freeze(root: str, argv: list[str], verb: str, needed: str) -> int:
 
 
 def exec_(root: str, argv: list[str]) -> int:
-    """execute new process inside the container"""
+    """exec [OPTIONS] CONTAINER COMMAND [ARG...]"""
     flags = (
         _CONSOLE,
         _PID_FILE,
@@ -205,17 +205,18 @@ def exec_(root: str, argv: list[str]) -> int:
     return 0 if values["detach"] else _wait(launch.pid)
 
 
+# verb: (function, one line of help; no docstring, which an installed command has none of)
 VERBS = {
-    "create": create_,
-    "start": start_,
-    "run": run_,
-    "state": state_,
-    "kill": kill_,
-    "delete": delete_,
-    "list": list_,
-    "pause": pause_,
-    "resume": resume_,
-    "exec": exec_,
+    "create": (create_, "create a container"),
+    "start": (start_, "executes the user defined process in a created container"),
+    "run": (run_, "create and run a container"),
+    "state": (state_, "output the state of a container"),
+    "kill": (kill_, "send the specified signal (default: SIGTERM) to the container's init process"),
+    "delete": (delete_, "delete any resources held by the container"),
+    "list": (list_, "list containers started by this runtime with the given root"),
+    "pause": (pause_, "suspend all processes inside the container"),
+    "resume": (resume_, "resume all processes that have been previously paused"),
+    "exec": (exec_, "execute new process inside the container"),
 }
 
 
@@ -232,7 +233,7 @@ def main() -> None:
             code = 0
         elif values.get("help") or not rest:
             print("Usage: minicontainer-oci [global options] command [command options] [arguments...]\n\nCommands:")
-            print("".join(f"  {name:8} {act.__doc__}\n" for name, act in VERBS.items()), end="")
+            print("".join(f"  {name:8} {text}\n" for name, (_, text) in VERBS.items()), end="")
             code = 0
         else:
             verb, argv = rest[0], rest[1:]
@@ -240,9 +241,9 @@ def main() -> None:
                 raise UsageError(f"'{verb}' is not there yet", f"commands are {', '.join(VERBS)}")
             if values["systemd-cgroup"]:
                 raise UsageError("--systemd-cgroup: the systemd cgroup driver is not there yet", "use the cgroupfs driver")
-            code = VERBS[verb](os.path.abspath(values["root"]), argv)
+            code = VERBS[verb][0](os.path.abspath(values["root"]), argv)
     except MinicontainerError as e:
-        _log(values, " ".join(str(e).split("\n")))
+        _log(values, ": ".join(str(e).split("\n")))
         code = 255 if verb == "exec" else 1
     except OSError as e:
         _log(values, f"{e.filename + ': ' if e.filename else ''}{e.strerror or e}")

@@ -35,7 +35,7 @@ def parse_listen(text: str) -> tuple[str, int]:
             return host, int(port)
     except ValueError:
         pass  # said below
-    raise UsageError(f'--listen "{text}" is not ADDRESS:PORT', f"like {DEFAULT_LISTEN}, 0.0.0.0:9323 or [::1]:9338")
+    raise UsageError(f'--listen "{text}" is not ADDRESS:PORT', f"like {DEFAULT_LISTEN}, 0.0.0.0:9323 or [::1]:9323")
 
 
 def wants(accept: str, name: str) -> bool:
