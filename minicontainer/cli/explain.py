@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from minicontainer.cli.notes import Notes
 from minicontainer.engine.config import Config
 from minicontainer.engine.options import RunOptions
 from minicontainer.kernel.flags import CLONE, names
@@ -123,19 +124,19 @@ def _json(step: Step) -> str:
     )
 
 
-class Explain:
+class Explain(Notes):
     """What `run --explain` prints: the plan before, the results after."""
 
     def __init__(self, form: str) -> None:
         self.form = form
 
-    def before(self, plan: Plan) -> None:
+    def planned(self, plan: Plan) -> None:
         """The plan, before anything is done (as JSON it comes once, with the results)."""
         if self.form != "json":
             print_plan(steps_of(plan), self.form)
         sys.stderr.flush()
 
-    def after(self, launch: Launch) -> None:
+    def launched(self, launch: Launch) -> None:
         """The results; the execve that worked is where the user's program begins."""
         steps = results_of(launch)
         if self.form == "json":

@@ -43,9 +43,10 @@ def start_(config: Config, argv: list[str]) -> int:
                 f"container {container.name} is running already, and `attach` is not there yet",
                 "see it with `minicontainer logs -f`",
             )
+        from minicontainer.cli.notes import Notes
         from minicontainer.engine.run import run_here
 
-        return run_here(container, _begin(container), stdio=(0 if values["interactive"] else -1, 1, 2))
+        return run_here(container, _begin(container), stdio=(0 if values["interactive"] else -1, 1, 2), observer=Notes())
     return for_each(names, lambda name: _start(config, find(config, name)))
 
 
@@ -55,10 +56,11 @@ def _begin(container: Container) -> Life:
 
 
 def _start(config: Config, container: Container) -> None:
+    from minicontainer.cli.notes import Notes
     from minicontainer.engine.start import start_detached
 
     if not container.live():
-        start_detached(container, _begin(container), launcher(config, container.ident))
+        start_detached(container, _begin(container), launcher(config, container.ident), Notes())
 
 
 def stop_(config: Config, argv: list[str]) -> int:

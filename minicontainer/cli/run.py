@@ -45,21 +45,22 @@ def run_(config: Config, argv: list[str]) -> int:
     if options.tty and options.interactive and not options.detach and not os.isatty(0):
         raise UsageError("the input device is not a TTY", "leave out -t, or run it in a terminal")
     container, life = create(config, options, ["run", *argv], root)
-    before = after = None
+    from minicontainer.cli.notes import Notes
+
+    observer = Notes()
     if options.explain:
         from minicontainer.cli.explain import Explain
 
-        explain = Explain(options.explain)
-        before, after = explain.before, explain.after
+        observer = Explain(options.explain)
     if options.detach:
         from minicontainer.engine.start import start_detached
 
-        start_detached(container, life, launcher(config, container.ident), before=before, after=after)
+        start_detached(container, life, launcher(config, container.ident), observer)
         print(container.ident)
         return 0
     from minicontainer.engine.run import run_here
 
-    return run_here(container, life, stdio=_stdio(options), before=before, after=after)
+    return run_here(container, life, stdio=_stdio(options), observer=observer)
 
 
 def create_(config: Config, argv: list[str]) -> int:

@@ -6,14 +6,7 @@ import os
 
 from minicontainer.engine import end, watch
 from minicontainer.engine.container import Container, Life
-from minicontainer.engine.start import start
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from minicontainer.runtime.launch import Launch
-    from minicontainer.runtime.plan import Plan
+from minicontainer.engine.start import Observer, start
 
 
 def run_here(
@@ -21,8 +14,7 @@ def run_here(
     life: Life,
     *,
     stdio: tuple[int, int, int],
-    before: Callable[[Plan], None] | None = None,
-    after: Callable[[Launch], None] | None = None,
+    observer: Observer | None = None,
 ) -> int:
     """Starts a container, stands by until it ends, cleans up. docker's exit code.
 
@@ -31,7 +23,7 @@ def run_here(
     tty = container.record["options"].get("tty", False)
     terminal = Terminal(stdio[0] if stdio[0] >= 0 else stdio[1]) if tty else None
     try:
-        started = start(container, life, console_size=terminal.size() if terminal else None, before=before, after=after)
+        started = start(container, life, console_size=terminal.size() if terminal else None, observer=observer)
     except BaseException:
         end.finish(container, life)
         raise

@@ -26,8 +26,6 @@ from minicontainer.runtime.processes import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from minicontainer.cgroup.group import Cgroup
     from minicontainer.network.endpoint import Endpoint
 
@@ -73,6 +71,19 @@ class Started:
         self.launch = launch
         self.streams = streams
         self.cgroup = cgroup
+
+
+class Observer:
+    """Who wants to see a start: the command line (--explain), a test."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan, before any of it is done."""
+
+    def launched(self, launch: Launch) -> None:
+        """What became of it, also when it failed."""
+
+    def changed(self, sentences: list[str]) -> None:
+        """What had to be changed on the host for the network, and what there is in its way."""
 
 
 class Prepared:
@@ -151,10 +162,9 @@ def start(
     life: Life,
     *,
     console_size: tuple[int, int] | None = None,
-    before: Callable[[Plan], None] | None = None,
-    after: Callable[[Launch], None] | None = None,
+    observer: Observer | None = None,
 ) -> Started:
-    """Starts a container whose life we hold. before and after see the plan and what became of it (--explain).
+    """Starts a container whose life we hold; observer sees the plan and what became of it.
 
     On failure nothing of the start is left; the life stays ours. StartError and others say what failed.
     """
@@ -162,15 +172,16 @@ def start(
     network = attach_network.UNKNOWN if attach_network.mode_of(options) == "bridge" else None
     life.save(status="starting", name=container.name, remove=options.rm, cgroup=container.cgroup_path, network=network)
     prepared = prepare(container, console_size=console_size)
+    observer = observer or Observer()
     if prepared.endpoint:
         life.save(network=prepared.endpoint.to_dict())
+        observer.changed(prepared.endpoint.changes)
     try:
         os.unlink(f"{container.dir}/exit.json")
     except FileNotFoundError:
         pass  # its first start
     streams = Streams(interactive=prepared.options.interactive, tty=prepared.options.tty)
-    if before:
-        before(prepared.plan)
+    observer.planned(prepared.plan)
     launch = Launch(prepared.plan)
 
     def born(pid: int) -> None:
@@ -182,8 +193,7 @@ def start(
         streams.close()
         raise
     finally:
-        if after:
-            after(launch)
+        observer.launched(launch)
     streams.close_inside()
     life.save(status="running", started_ns=time_ns(), hostname=prepared.spec.get("hostname", ""))
     box.write_json(f"{container.dir}/config.json", prepared.spec)
@@ -224,9 +234,7 @@ def start_detached(
     container: Container,
     life: Life,
     launcher: list[str],
-    *,
-    before: Callable[[Plan], None] | None = None,
-    after: Callable[[Launch], None] | None = None,
+    observer: Observer | None = None,
 ) -> None:
     """Starts a container and leaves a monitor with it. launcher: argv that cleans up when it has ended; the descriptor of
     the lock is put behind it.
@@ -235,7 +243,7 @@ def start_detached(
     """
     read, write = os.pipe2(os.O_CLOEXEC)
     if os.fork() == 0:
-        _become_monitor(container, life, [*launcher, str(life.lock)], write, before, after)
+        _become_monitor(container, life, [*launcher, str(life.lock)], write, observer)
     os.close(write)
     with os.fdopen(read, "rb") as f:
         answer = f.read()
@@ -253,15 +261,14 @@ def _become_monitor(
     life: Life,
     launcher: list[str],
     report: int,
-    before: Callable[[Plan], None] | None,
-    after: Callable[[Launch], None] | None,
+    observer: Observer | None,
 ) -> None:
     """In the fork: start, report, execve the monitor. Never returns."""
     from minicontainer.engine import end, watch
 
     try:
         os.setsid()
-        started = start(container, life, before=before, after=after)
+        started = start(container, life, observer=observer)
         argv, keep = watch.monitor_argv(started, launcher)
         for fd in (*keep, life.lock):
             os.set_inheritable(fd, True)
