@@ -24,10 +24,12 @@ def finish(container: Container, life: Life) -> dict:
 
     state = life.state
     cgroup = cgroup_of(state.get("cgroup") or container.cgroup_path)
-    if cgroup.exists():
+    there = cgroup.exists()
+    if there:
         cgroup.kill()
-        cgroup.remove()
     attach_network.release(container, state)
+    if there:
+        cgroup.remove()
     ended = container.exit() or {"exit_code": KILLED, "signal": 9, "finished_ns": time_ns(), "oom": 0}
     if state.get("remove") or not container.record:
         remove_files(container)
