@@ -270,8 +270,10 @@ def _become_monitor(
         os.setsid()
         started = start(container, life, observer=observer)
         argv, keep = watch.monitor_argv(started, launcher)
-        for fd in (*keep, life.lock):
-            os.set_inheritable(fd, True)
+        # What the caller's shell left open, a lock perhaps, must not live as long as the container.
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            if fd > 2 and os.path.exists(f"/proc/self/fd/{fd}"):
+                os.set_inheritable(fd, fd in keep or fd == life.lock)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
