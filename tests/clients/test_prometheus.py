@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.clients.dockerd import cgroups_named
 from tests.clients.kernel_figures import COUNTERS, GAUGES, LIMITS, PRESSURE, Figures, Groups
 from tests.clients.ours import REPOSITORY, Ours
 from tests.clients.prometheus import Prometheus, get, until
+from tests.integration.engine import disk
 
 LOAD_SECONDS = 12
 WINDOW_SECONDS = 10
@@ -74,7 +76,7 @@ def side() -> Iterator[Ours]:
     missing = prometheus.missing() or service.missing()
     if missing:
         pytest.skip(missing)
-    directory = tempfile.mkdtemp(prefix="prometheus.", dir="/var/tmp")  # a disk: overlayfs can't write on every tmpfs
+    directory = tempfile.mkdtemp(prefix="prometheus.", dir=disk())
     ours = Ours(directory)
     ours.start()
     try:
@@ -328,21 +330,38 @@ def test_an_oom_kill_in_a_running_container_is_counted_as_by_the_kernel(side: Ou
     side.run("rm", "--force", "survivor")
 
 
-def test_an_oom_kill_outlives_its_container(side: Ours, watcher: Prometheus, busybox: str) -> None:
-    hog = '{job="minicontainer",name="hog"}'
+@pytest.fixture(scope="module")
+def killed(side: Ours, watcher: Prometheus, busybox: str) -> str:
+    """The name of a container whose only process was killed for want of memory."""
     done = side.run("run", "--name", "hog", "--memory", "16m", busybox, "tail", "/dev/zero", check=False)
     assert done.returncode == 137
-    assert field(side, "hog", "{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137"
+    return "hog"
+
+
+def test_an_oom_kill_outlives_its_container(side: Ours, watcher: Prometheus, killed: str) -> None:
+    hog = f'{{job="minicontainer",name="{killed}"}}'
+    assert field(side, killed, "{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137"
     at = watcher.scraped_after(time.time())
     assert watcher.value(f"container_oom_events_total{hog}", at) >= 1
     assert watcher.value(f"minicontainer_container_exit_code{hog}", at) == 137
     assert watcher.query(f"container_memory_usage_bytes{hog}", at) == [], "what has no processes uses nothing"
 
-    side.run("rm", "hog")
+    side.run("rm", killed)
     at = watcher.scraped_after(time.time())
     assert watcher.value(f"container_oom_events_total{hog}", at) >= 1
     assert watcher.value(f"minicontainer_container_exit_code{hog}", at) == 137
-    assert watcher.value('minicontainer_container_state{name="hog",state="removed"}', at) == 1
+    assert watcher.value(f'minicontainer_container_state{{name="{killed}",state="removed"}}', at) == 1
+
+
+def test_every_question_that_the_readme_answers_by_promql_has_an_answer(loaded: Loaded, killed: str) -> None:
+    with open(f"{REPOSITORY}/README.md") as file:
+        section = file.read().partition("| question | PromQL |")[2].partition("\n\n")[0]
+    expressions = re.findall(r"\| `(.+)` \|$", section, re.M)
+    assert len(expressions) >= 5
+    at = loaded.prometheus.scraped_after(time.time())
+    for promql in expressions:
+        values = [value for _, value in loaded.prometheus.query(promql.replace('name="web"', 'name="service"'), at)]
+        assert values and all(math.isfinite(value) for value in values), promql
 
 
 def test_the_exporter_ends_with_status_0_and_has_said_only_where_it_serves(side: Ours) -> None:

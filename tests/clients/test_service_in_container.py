@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.clients import prometheus, service
 from tests.clients.ours import Ours
 from tests.clients.prometheus import get, until
+from tests.integration.engine import disk
 
 URL = f"http://{prometheus.SERVICE}"
 PUBLISHED = ("-p", f"{prometheus.SERVICE}:5565")
@@ -29,7 +30,7 @@ def side() -> Iterator[Ours]:
     missing = service.missing()
     if missing:
         pytest.skip(missing)
-    directory = tempfile.mkdtemp(prefix="service.", dir="/var/tmp")  # a disk: overlayfs can't write on every tmpfs
+    directory = tempfile.mkdtemp(prefix="service.", dir=disk())
     ours = Ours(directory)
     ours.start()
     try:
