@@ -65,7 +65,7 @@ def _row(container: Container, *, full: bool) -> dict[str, str]:
     return {
         "ID": container.ident if full else container.ident[:SHORT],
         "Image": record["image"],
-        "Command": f'"{shown}"',
+        "Command": _quoted(shown),
         "RunningFor": age(time() - record["created_ns"] / 1e9) + " ago",
         "Status": _status(container),
         "State": container.status(),
@@ -73,6 +73,15 @@ def _row(container: Container, *, full: bool) -> dict[str, str]:
         "Names": container.name,
         "Labels": ",".join(f"{k}={v}" for k, v in image.items()),
     }
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _quoted(text: str) -> str:
+    """As Go's strconv.Quote: what a command line holds must not steer the terminal of who lists it."""
+    shown = (_ESCAPES.get(c) or (c if c.isprintable() else f"\\x{ord(c):02x}" if c < "\x80" else f"\\u{ord(c):04x}") for c in text)
+    return f'"{"".join(shown)}"'
 
 
 def _status(container: Container) -> str:

@@ -12,7 +12,7 @@ from stat import S_ISDIR
 from struct import pack
 
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import MNT, MOUNT_ATTR, MS, S_IF, O
+from minicontainer.kernel.flags import CLONE, MNT, MOUNT_ATTR, MS, RESOLVE_NO_SYMLINKS, S_IF, O
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.mounts import MountOptions
 from minicontainer.stub.ops import Blob, Slot
@@ -164,11 +164,25 @@ class Rootfs:
                     f'cannot bind "{source}" to "{m["destination"]}": {e.strerror}', "create it, or name a path that exists"
                 ) from e
             is_directory = self.promised[source]
-        tree = ops.clone_tree(None, source, recursive=options.recursive, why=f"a bind of {source}")
+        tree = self._tree(source, options.recursive)
         ops.set_attributes(tree, on=options.attr_set, off=options.attr_clr, why=f"its options: {' '.join(m.get('options') or [])}")
         self._recursive(tree, options, m["destination"])
         target = self._target(m, file=not is_directory)
         ops.attach(tree, target, why=f"{m['destination']} is in its place")
+
+    def _tree(self, source: str, recursive: bool) -> Slot:
+        """A detached copy of source; of a mount of another mount namespace (/proc/PID/root/…) it can be made only in there."""
+        ops, why = self.ops, f"a bind of {source}"
+        top, proc, pid, root, *rest = [*source.split("/", 4), "", "", "", ""][:5]
+        if (top, proc, root) != ("", "proc", "root") or not pid.isdecimal() or not rest[0]:
+            return ops.clone_tree(None, source, recursive=recursive, why=why)
+        here = ops.open(None, "/proc/self/ns/mnt", 0, name="our mount namespace", why="the way back")
+        there = ops.open(None, f"/proc/{pid}/ns/mnt", 0, name=f"mount namespace of {pid}", why=f"{source} is mounted in there")
+        ops.call("setns", there, CLONE["CLONE_NEWNS"], why="the kernel copies only mounts of the namespace that one is in")
+        inside = ops.open(None, "/" + rest[0], O["O_PATH"], name=source, resolve=RESOLVE_NO_SYMLINKS, why="no link of its container is followed")
+        tree = ops.clone_tree(inside, "", recursive=recursive, why=why)
+        ops.call("setns", here, CLONE["CLONE_NEWNS"], why="back")
+        return tree
 
     def _recursive(self, mount: Slot, options: MountOptions, what: str) -> None:
         self.ops.set_attributes(mount, on=options.rec_set, off=options.rec_clr, recursive=True, why=f"{what}: options of all below")

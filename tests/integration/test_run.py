@@ -323,6 +323,26 @@ def test_shm_size(engine: Engine) -> None:
     assert engine.sh("df -k /dev/shm | tail -1 | awk '{print $2}'", "--shm-size", "1m") == "1024\n"
 
 
+def test_namespaces_of_another_container(engine: Engine) -> None:
+    """container:NAME shares the network, the processes, and IPC with its /dev/shm."""
+    name = engine.detached("--name", "shares", "-h", "someone", "--ipc", "shareable", IMAGE, "sh", "-c", "echo here >/dev/shm/file; exec sleep 600")
+    until(lambda: engine.do("exec", name, "cat", "/dev/shm/file").out == "here\n", "it has written")
+    script = "cat /dev/shm/file; pidof sleep; readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/pid; cat /etc/hostname"
+    done = engine.do("run", "--rm", "--network", "container:shares", "--pid", "container:shares", "--ipc", "container:shares", IMAGE, "sh", "-c",
+                     script.replace("readlink", "for n in").replace("/pid;", "/pid; do readlink $n; done;"))  # fmt: skip
+    pid = engine.pid(name)
+    assert done.out.splitlines() == ["here", "1", *(os.readlink(f"/proc/{pid}/ns/{n}") for n in ("net", "ipc", "pid")), "someone"]
+
+
+def test_namespaces_of_the_host(engine: Engine) -> None:
+    """host shares what it names with the host."""
+    kinds = ("net", "ipc", "pid", "uts")
+    flags = ("--network", "host", "--ipc", "host", "--pid", "host", "--uts", "host")
+    done = engine.do("run", "--rm", *flags, IMAGE, "sh", "-c", "for n in net ipc pid uts; do readlink /proc/self/ns/$n; done")
+    host = subprocess.run([*engine.enter()[:2], "readlink", *(f"/proc/self/ns/{n}" for n in kinds)], capture_output=True, text=True, check=True)
+    assert done.out == host.stdout
+
+
 def test_ten_runs_at_once(engine: Engine) -> None:
     """Concurrent foreground runs do not disturb one another."""
     running = [engine.spawn("run", "--rm", "--network", "none", IMAGE, "echo", str(i), stdout=subprocess.PIPE) for i in range(10)]
