@@ -47,10 +47,10 @@ def _refuse(value: object) -> object:
 
 
 def dumps(value: object, indent: str | None = None) -> str:
-    """The JSON text of a value of dict, list, str, int, float, bool and None; compact, or indented (slower)."""
+    """The JSON text of a value of dict, list, str, int, float, bool and None; compact, or indented (slower). ValueError for NaN."""
     if indent is not None:
         import json
 
-        return json.dumps(value, indent=indent)
-    encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, True)
+        return json.dumps(value, indent=indent, allow_nan=False)
+    encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False)
     return "".join(encode(value, 0))
