@@ -1,0 +1,348 @@
+"""Ops as bytes, and the interpreter that runs them: here in this process, and in the stub itself. No root."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import resource
+from pathlib import Path
+
+import pytest
+
+from minicontainer.kernel import calls, spawn
+from minicontainer.kernel.flags import RESOLVE_BENEATH, O
+from minicontainer.runtime.launch import STUB
+from minicontainer.stub import ops, program
+from minicontainer.stub.ops import Blob, Op, PointerTo, Slot, execute, make, mkdir, openat2, store, syscall, wait, write_file
+from minicontainer.stub.program import DONE, ENTERED, FAILED, FORGIVEN, PENDING, SKIPPED, Program, Result
+
+FIRST_ARGUMENT = program._HEAD + 16  # of the first op
+HEADER = os.path.join(os.path.dirname(STUB), "plan.h")
+
+
+def run(*steps: Op, fds: dict[Slot, int] | None = None) -> tuple[int, list[Result], Program]:
+    """Runs ops in this process: the index of the failed one or -1, and the results."""
+    p = Program(list(steps), fds or {})
+    failed = spawn.run_here(p.code)
+    return failed, p.results(), p
+
+
+def states(results: list[Result]) -> list[int]:
+    return [r.state for r in results]
+
+
+def close(p: Program, *slots: Slot) -> None:
+    for slot in slots:
+        os.close(p.descriptor(slot))
+
+
+# -- one definition ----------------------------------------------------------------------------------------------------------
+
+
+def test_kinds_and_states_are_the_headers() -> None:
+    """plan.h and Python number op kinds, states and sizes alike."""
+    with open(HEADER) as f:
+        text = f.read()
+    kinds = {name: int(value) for name, value in re.findall(r"OP_(\w+) = (\d+),", text)}
+    assert {n: kinds[n] for n in ("SYSCALL", "WRITE", "MAKE", "RTNL", "WAIT", "SENDFD", "EXEC", "STORE")} == {
+        n: getattr(ops, n) for n in ("SYSCALL", "WRITE", "MAKE", "RTNL", "WAIT", "SENDFD", "EXEC", "STORE")}  # fmt: skip
+    assert [kinds[s.upper()] for s in program.STATES] == list(range(6))
+    assert int(re.search(r"#define PLAN_SLOTS (\d+)", text)[1]) == program.PLAN_SLOTS  # type: ignore[index]
+
+
+# -- ops ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_results(tmp_path: Path) -> None:
+    """Each op has its state, value and time; what is done is done."""
+    failed, results, _ = run(mkdir(f"{tmp_path}/a", why="one"), mkdir(f"{tmp_path}/a/b", 0o700, why="two"))
+    assert failed == -1
+    assert states(results) == [DONE, DONE]
+    assert all(r.begin_ns > 0 and r.duration_ns >= 0 and r.errno == 0 for r in results)
+    assert results[1].begin_ns >= results[0].begin_ns + results[0].duration_ns
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_failure_stops(tmp_path: Path) -> None:
+    """The first failure is the last op that runs."""
+    failed, results, p = run(mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/b", why=""))
+    assert failed == 1 == p.failed()
+    assert states(results) == [DONE, FAILED, PENDING]
+    assert results[1].errno == errno.EEXIST
+    assert not (tmp_path / "b").exists()
+
+
+def test_forgiven_failures_and_what_hangs_on_them(tmp_path: Path) -> None:
+    """An errno that the op names is no failure; ops that need the descriptor it did not get are skipped, the others go on."""
+    slot, other = Slot("missing"), Slot("there")
+    failed, results, p = run(
+        openat2(None, f"{tmp_path}/nosuch", O["O_PATH"], out=slot, ok=(errno.ENOENT, errno.ENOTDIR), why=""),
+        mkdir("below", why="", dir=slot),
+        openat2(None, str(tmp_path), O["O_PATH"], out=other, why=""),
+        mkdir("below", why="", dir=other),
+    )
+    assert failed == -1
+    assert states(results) == [FORGIVEN, SKIPPED, DONE, DONE]
+    assert results[0].errno == errno.ENOENT
+    assert p.descriptor(slot) == -1
+    assert (tmp_path / "below").is_dir()
+    close(p, other)
+
+
+def test_only_named_errnos_are_forgiven(tmp_path: Path) -> None:
+    """Another errno than the named is a failure."""
+    failed, results, _ = run(mkdir(f"{tmp_path}/no/such", why="", ok=(errno.EEXIST,)))
+    assert (failed, results[0].state, results[0].errno) == (0, FAILED, errno.ENOENT)
+
+
+def test_descriptors_are_passed_on_and_close_on_exec(tmp_path: Path) -> None:
+    """A slot takes the descriptor that an op yields, and is passed as an argument to the next."""
+    slot = Slot("folder")
+    failed, results, p = run(openat2(None, str(tmp_path), O["O_PATH"], out=slot, why=""), syscall("symlinkat", "target", slot, "link", why=""))
+    assert failed == -1
+    assert os.readlink(tmp_path / "link") == "target"
+    assert results[0].value == p.descriptor(slot)
+    assert not os.get_inheritable(p.descriptor(slot))
+    close(p, slot)
+
+
+def test_given_descriptors(tmp_path: Path) -> None:
+    """Slots can be filled from the start."""
+    slot = Slot("given")
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    assert run(mkdir("a", why="", dir=slot), fds={slot: fd})[0] == -1
+    os.close(fd)
+    assert (tmp_path / "a").is_dir()
+
+
+def test_write_file(tmp_path: Path) -> None:
+    """One write of the whole, also of binary data; a file that is not there is not made."""
+    (tmp_path / "file").write_text("longer than what follows")
+    data = bytes(range(256))
+    assert run(write_file(f"{tmp_path}/file", data, why=""))[0] == -1
+    assert (tmp_path / "file").read_bytes()[:256] == data
+    failed, results, _ = run(write_file(f"{tmp_path}/nosuch", "x", why=""))
+    assert (failed, results[0].errno) == (0, errno.ENOENT)
+    assert not (tmp_path / "nosuch").exists()
+
+
+def test_write_file_below_a_descriptor(tmp_path: Path) -> None:
+    """With a folder and RESOLVE_BENEATH no link leads out of it."""
+    (tmp_path / "outside").write_text("as it was")
+    (tmp_path / "in").mkdir()
+    os.symlink("../outside", tmp_path / "in" / "link")
+    slot = Slot("in")
+    folder = os.open(tmp_path / "in", os.O_RDONLY | os.O_DIRECTORY)
+    failed, results, _ = run(write_file("link", "changed", why="", dir=slot, resolve=RESOLVE_BENEATH), fds={slot: folder})
+    os.close(folder)
+    assert (failed, results[0].errno) == (0, errno.EXDEV)
+    assert (tmp_path / "outside").read_text() == "as it was"
+
+
+def test_no_file_is_left_open(tmp_path: Path) -> None:
+    """write_file and make close what they open but the result."""
+    (tmp_path / "file").touch()
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    root, slot = Slot("root"), Slot("made")
+    before = set(os.listdir("/proc/self/fd"))
+    _, _, p = run(write_file(f"{tmp_path}/file", "x", why=""), make(root, "a/b/c/d", out=slot, why=""), fds={root: folder})
+    assert {int(n) for n in set(os.listdir("/proc/self/fd")) - before if os.path.lexists(f"/proc/self/fd/{n}")} == {p.descriptor(slot)}
+    close(p, slot)
+    os.close(folder)
+
+
+@pytest.mark.parametrize(("path", "made"), [
+    ("a", "a"), ("a/b/c", "a/b/c"), ("there/b", "there/b"), ("link/b", "there/b"), ("absolute/b", "there/b"), ("up/x", "x"), ("deep/../b", "b"),
+    ("there", "there"), (".", "."), ("a//b/", "a/b"),
+])  # fmt: skip
+def test_make(tmp_path: Path, path: str, made: str) -> None:
+    """A path is made where it is missing; links are followed within the root, and `..` never leads above it."""
+    top = tmp_path / "root"
+    (top / "there").mkdir(parents=True)
+    (top / "deep").mkdir()
+    os.symlink("there", top / "link")
+    os.symlink("/there", top / "absolute")
+    os.symlink("../../..", top / "up")
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    root, slot = Slot("root"), Slot("made")
+    failed, _, p = run(make(root, path, out=slot, why="", mode=0o750), fds={root: folder})
+    assert failed == -1
+    assert os.path.realpath(f"/proc/self/fd/{p.descriptor(slot)}") == os.path.realpath(top / made)
+    assert sorted(os.listdir(tmp_path)) == ["root"]
+    close(p, slot)
+    os.close(folder)
+
+
+def test_make_a_file(tmp_path: Path) -> None:
+    """The last part is a file, the ones before are folders; what is there is left as it is."""
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    root, first, second = Slot("root"), Slot("first"), Slot("second")
+    (tmp_path / "kept").write_text("content")
+    _, _, p = run(make(root, "a/b/file", out=first, why="", file=True, mode=0o640), make(root, "kept", out=second, why="", file=True), fds={root: folder})
+    assert (tmp_path / "a" / "b" / "file").is_file()
+    assert (tmp_path / "a" / "b").is_dir()
+    assert (tmp_path / "kept").read_text() == "content"
+    close(p, first, second)
+    os.close(folder)
+
+
+@pytest.mark.parametrize(("path", "error"), [("file/below", errno.ENOTDIR), ("loop/x", errno.ELOOP), ("x" * 300, errno.ENAMETOOLONG),
+                                             ("/".join(["y" * 100] * 50), errno.ENAMETOOLONG), ("dangling", errno.EEXIST)])  # fmt: skip
+def test_make_refuses(tmp_path: Path, path: str, error: int) -> None:
+    """A file in the way, a loop of links, a path too long, a link to nowhere: an error, and nothing outside is made."""
+    top = tmp_path / "root"
+    top.mkdir()
+    (top / "file").touch()
+    os.symlink("loop", top / "loop")
+    os.symlink("nowhere/at/all", top / "dangling")
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    root = Slot("root")
+    failed, results, _ = run(make(root, path, out=Slot("made"), why=""), fds={root: folder})
+    os.close(folder)
+    assert (failed, results[0].errno) == (0, error)
+    assert os.listdir(tmp_path) == ["root"]
+
+
+def test_structs_that_point() -> None:
+    """Relocation makes a pointer of the word in a PointerTo, to the data behind it, and of more such words."""
+    struct = PointerTo(bytes(24), 8, b"first", more=((16, b"second"),))
+    failed, _, p = run(syscall("umask", 0o022, struct, why="its second argument is looked at by nobody"))
+    assert failed == -1
+    at = int.from_bytes(p.code[FIRST_ARGUMENT + 8:FIRST_ARGUMENT + 16], "little")
+    first, second = (int.from_bytes(ctypes.string_at(at + offset, 8), "little") for offset in (8, 16))
+    assert (ctypes.string_at(first, 5), ctypes.string_at(second, 6)) == (b"first", b"second")
+    assert ctypes.string_at(at, 8) == bytes(8)
+
+
+def test_results_in_the_plans_own_bytes() -> None:
+    """A Blob that a call fills is filled in the program's bytes: prlimit64(2) writes the limit there."""
+    failed, _, p = run(syscall("prlimit64", 0, resource.RLIMIT_NOFILE, 0, Blob(bytes(16)), why=""))
+    assert failed == -1
+    at = int.from_bytes(p.code[FIRST_ARGUMENT + 24:FIRST_ARGUMENT + 32], "little")
+    assert ctypes.string_at(at, 8) == resource.getrlimit(resource.RLIMIT_NOFILE)[0].to_bytes(8, "little")
+
+
+def test_store() -> None:
+    """A descriptor is put into the struct that a later op passes: the number of 3 is read back by bpf, here by a pipe."""
+    read, write = os.pipe()
+    struct = Blob(bytes(8), "two ints")
+    sink, given = Slot("pipe"), Slot("given")
+    failed, _, p = run(store(given, struct, 4, why=""), syscall("write", sink, struct, 8, why=""), fds={sink: write, given: read})
+    assert failed == -1
+    assert os.read(read, 8) == bytes(4) + read.to_bytes(4, "little")
+    os.close(read)
+    os.close(write)
+    assert p.failed() == -1
+
+
+def test_equal_data_is_encoded_once() -> None:
+    """Strings that come again do not make the plan longer by themselves."""
+    text = "x" * 1000
+    one = Program([mkdir(text, why="")], {})
+    two = Program([mkdir(text, why=""), mkdir(text, why="")], {})
+    assert len(two.code) - len(one.code) < 200
+
+
+def test_too_many_descriptors() -> None:
+    """A plan has a fixed number of slots, and says so."""
+    steps = [openat2(None, "/", 0, out=Slot(str(i)), why="") for i in range(program.PLAN_SLOTS + 1)]
+    with pytest.raises(ValueError, match="at most 512"):
+        Program(steps, {})
+
+
+def test_wait_is_an_error_when_the_parent_is_gone() -> None:
+    """End of file instead of a go is EPIPE."""
+    read, write = os.pipe()
+    os.close(write)
+    sync = Slot("sync")
+    failed, results, _ = run(wait(sync, why=""), fds={sync: read})
+    os.close(read)
+    assert (failed, results[0].errno) == (0, errno.EPIPE)
+
+
+def test_execute_that_can_not() -> None:
+    """The errno of what was found counts: EACCES before ENOENT, as in execvp(3)."""
+    for paths, error in (([("/no/such"), "/etc/passwd"], errno.EACCES), (["/no/such", "/nor/this"], errno.ENOENT), (["/etc/passwd/x"], errno.ENOENT)):
+        failed, results, _ = run(execute(paths, ["x"], [], why=""))
+        assert (failed, results[0].errno) == (0, error)
+
+
+# -- the stub ------------------------------------------------------------------------------------------------------------------
+
+
+def stub(*steps: Op, fds: dict[Slot, int] | None = None) -> tuple[int, Program, bytes]:
+    """Runs ops in the stub, in a process of its own: its wait status, the program with results, what it wrote to 1."""
+    null = os.open("/dev/null", os.O_RDWR)
+    read, write = os.pipe()
+    slots = {slot: 4 + i for i, slot in enumerate(fds or {})}
+    p = Program(list(steps), slots)
+    shared = spawn.SharedMemory(p.code)
+    with open(STUB, "rb") as f:
+        memfd = calls.sealed_memfd("stub", f.read())
+    pid, pidfd = spawn.spawn(memfd, [null, write, null, shared.fd, *(fds or {}).values()], 0)
+    for fd in (null, write, memfd, pidfd):
+        os.close(fd)
+    shared.close()
+    with os.fdopen(read, "rb") as g:
+        out = g.read()
+    _, status = os.waitpid(pid, 0)
+    p.code[:] = bytes(shared.view)
+    return status, p, out
+
+
+def test_stub_becomes_the_program() -> None:
+    """The last op's execve replaces the stub: the program has the arguments and the environment, and the op stays entered."""
+    status, p, out = stub(execute(["/no/such", "/bin/sh"], ["sh", "-c", "echo $0 $1 $A; exit 9", "zero", "one"], ["A=b c"], why=""))
+    assert os.waitstatus_to_exitcode(status) == 9
+    assert out == b"zero one b c\n"
+    assert p.results()[-1].state == ENTERED
+
+
+def test_stub_tells_what_failed(tmp_path: Path) -> None:
+    """The results are in the shared memory when it has ended."""
+    status, p, _ = stub(mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/a", why=""), execute(["/bin/true"], ["true"], [], why=""))
+    assert os.waitstatus_to_exitcode(status) == 122
+    assert p.failed() == 1
+    assert states(p.results()) == [DONE, FAILED, PENDING]
+
+
+def test_stub_ignores_no_signal() -> None:
+    """Python ignores SIGPIPE, the program that the stub becomes does not."""
+    _, _, out = stub(execute(["/bin/sh"], ["sh", "-c", "grep SigIgn /proc/self/status"], ["PATH=/bin:/usr/bin"], why=""))
+    assert out.split() == [b"SigIgn:", b"0000000000000000"]
+
+
+def test_stub_refuses_what_is_no_plan() -> None:
+    """Bytes without the magic number are not run."""
+    null = os.open("/dev/null", os.O_RDWR)
+    shared = spawn.SharedMemory(bytearray(4096))
+    with open(STUB, "rb") as f:
+        memfd = calls.sealed_memfd("stub", f.read())
+    pid, pidfd = spawn.spawn(memfd, [null, null, null, shared.fd], 0)
+    for fd in (null, memfd, pidfd):
+        os.close(fd)
+    shared.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 121
+
+
+def test_stub_waits_for_its_parent() -> None:
+    """It goes on when it is told to."""
+    read, write = os.pipe()
+    os.write(write, b"g")
+    sync = Slot("sync")
+    status, p, out = stub(wait(sync, why=""), execute(["/bin/echo"], ["echo", "gone on"], [], why=""), fds={sync: read})
+    os.close(read)
+    os.close(write)
+    assert (os.waitstatus_to_exitcode(status), out) == (0, b"gone on\n")
+    assert p.results()[0].state == DONE
+
+
+def test_stub_is_small_and_needs_nothing() -> None:
+    """A static program of a few KiB without an interpreter: nothing of an image is loaded into it."""
+    assert os.path.getsize(STUB) < 16384
+    with open(STUB, "rb") as f:
+        content = f.read()
+    assert content[:4] == b"\x7fELF"
+    assert b"ld-linux" not in content
