@@ -36,6 +36,7 @@ test-v2: ext images ## the integration tests in a QEMU guest with pure cgroup v2
 	tests/vm/test-v2 $(ARGS)
 
 bench: ext images peers ## start-up times beside runc, crun and docker
+	@tools/install.sh "$(CURDIR)/build/bench"
 	$(PYTHON) tests/bench/run.py $(ARGS)
 
 lint: setup ## ruff, mypy, import-linter and shellcheck

@@ -107,6 +107,8 @@ def create(root: str, ident: str, bundle: str, *, pid_file: str = "", console_so
     check_id(ident)
     bundle = os.path.abspath(bundle)
     spec = load_spec(bundle)
+    if spec["process"].get("terminal") and console_socket < 0:
+        raise UsageError("cannot allocate tty without a console socket", "give --console-socket, or set process.terminal to false")
     os.makedirs(root, 0o711, exist_ok=True)
     try:
         os.mkdir(f"{root}/{ident}", 0o711)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from itertools import count
 
 from measure import BenchError, Contestant
@@ -22,6 +23,7 @@ from tests.clients.namespaces import namespace
 from tests.clients.ours import Ours
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+INSTALLED = f"{REPOSITORY}/build/bench/bin/minicontainer"  # `make bench` puts it there
 IMAGE = "busybox"
 FILES_IMAGE = "files-{files}"
 FILE_BYTES = 1024
@@ -104,7 +106,23 @@ class Docker(Dockerd):
 
 
 class Minicontainer(Ours):
-    """minicontainer run, with the images imported."""
+    """minicontainer run as its users have it, with the images imported: installed, its state on /run, no configuration file.
+
+    Its cgroups are a flag's, its bridge and firewall tables are those of a network namespace of its own.
+    """
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory, INSTALLED)
+        self.state = tempfile.mkdtemp(prefix="minicontainer-bench.", dir="/run")
+
+    def command(self, *arguments: str) -> list[str]:
+        verb, *rest = arguments
+        parent = ["--cgroup-parent", self.cgroup] if verb == "run" else []
+        return [self.program, "--root", f"{self.directory}/root", "--state", self.state, verb, *parent, *rest]
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.state)
 
     def contestant(self, *flags: str, image: str = IMAGE, name: str = "minicontainer") -> Contestant:
         command = self.command("run", "--rm", *flags, image, "true")

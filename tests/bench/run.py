@@ -23,11 +23,10 @@ from bench_memory import memory  # noqa: E402 (found through the line above, as 
 from bench_scripts import import_speed, scrape  # noqa: E402
 from bench_start import bridge, files, start  # noqa: E402
 from measure import BenchError  # noqa: E402
-from peers import Docker, Minicontainer, busybox_tarball  # noqa: E402
+from peers import INSTALLED, Docker, Minicontainer, busybox_tarball  # noqa: E402
 from table import machine, markdown  # noqa: E402
 
 from tests.clients.dockerd import CommandFailed  # noqa: E402
-from tests.clients.ours import PROGRAM  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,8 +83,8 @@ def main() -> int:
     options = parser().parse_args()
     if os.geteuid() != 0:
         raise BenchError("containers are started as root here: sudo")
-    if not os.path.exists(PROGRAM):
-        raise BenchError(f"{PROGRAM} is not there: make ext")
+    if not os.path.exists(INSTALLED):
+        raise BenchError(f"{INSTALLED} is not there: make bench")
     rows, failures = [], []
     where = machine()
     # /var/tmp, because /tmp may be a tmpfs: data roots lie on a disk.
