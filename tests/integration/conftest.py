@@ -34,8 +34,12 @@ def _missing() -> str:
 def tarball(tmp_path_factory: pytest.TempPathFactory) -> str:
     """busybox' root file system as a tarball."""
     path = str(tmp_path_factory.mktemp("images") / "busybox.tar")
-    subprocess.run([sys.executable, f"{REPOSITORY}/images/busybox/build.py", path], cwd=REPOSITORY, check=True,
-                   env={**os.environ, "PYTHONPATH": REPOSITORY})
+    subprocess.run(
+        [sys.executable, f"{REPOSITORY}/images/busybox/build.py", path],
+        cwd=REPOSITORY,
+        check=True,
+        env={**os.environ, "PYTHONPATH": REPOSITORY},
+    )
     return path
 
 

@@ -45,8 +45,15 @@ class Engine(Ours):
     def do(self, *words: str, stdin: bytes | None = None, prefix: Sequence[str] = (), env: dict[str, str] | None = None) -> Done:
         """One command line to its end; stdin None is /dev/null. prefix comes before it (strace, setpriv …)."""
         argv = [*self.enter()[:2], *prefix, *self.command(*words)]
-        done = subprocess.run(argv, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None, capture_output=True,
-                              timeout=PATIENCE, env={**os.environ, **(env or {})}, check=False)
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            timeout=PATIENCE,
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
         return Done(done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="surrogateescape"))
 
     def ok(self, *words: str, stdin: bytes | None = None) -> str:
@@ -120,8 +127,14 @@ class Terminal:
         self.shown = b""
         self.resize(rows, columns, tell=False)
         self.before = termios.tcgetattr(slave)
-        self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.process = subprocess.Popen(
+            argv,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
         self.slave = slave
 
     def resize(self, rows: int, columns: int, *, tell: bool = True) -> None:

@@ -39,7 +39,12 @@ def _ptrace(request: int, pid: int, data: int) -> None:
 def _filter(calls: list[str]) -> None:
     """From here on this process and its children stop at these calls."""
     numbers = [n for n in (_LIBSECCOMP.seccomp_syscall_resolve_name(name.encode()) for name in calls) if n >= 0]
-    code = [(_LOAD, 0, 0, 0), *((_EQUAL, len(numbers) - i, 0, n) for i, n in enumerate(numbers)), (_RETURN, 0, 0, _RET_ALLOW), (_RETURN, 0, 0, _RET_TRACE)]
+    code = [
+        (_LOAD, 0, 0, 0),
+        *((_EQUAL, len(numbers) - i, 0, n) for i, n in enumerate(numbers)),
+        (_RETURN, 0, 0, _RET_ALLOW),
+        (_RETURN, 0, 0, _RET_TRACE),
+    ]
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in code))
     head = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program))
     if _LIBC.prctl(_PR_SET_SECCOMP, _MODE_FILTER, head, 0, 0):
@@ -84,4 +89,5 @@ def run(calls: list[str], process: int, n: int, argv: list[str]) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3]), sys.argv[sys.argv.index("--") + 1:])))
+    result = run(sys.argv[1].split(","), int(sys.argv[2]), int(sys.argv[3]), sys.argv[sys.argv.index("--") + 1 :])
+    sys.stdout.write(json.dumps(result))

@@ -18,8 +18,12 @@ _KEPT = ("oci", "layers", "seccomp")
 
 def here(engine: Engine) -> Picture:
     """Files (addresses are files too), cgroups, mounts and processes of one engine: what can be seen without a program."""
-    return {"files": set(_files(engine)), "cgroups": set(_cgroups(engine)), "mounts": set(_mounts(engine)),
-            "processes": set(_processes(engine))}
+    return {
+        "files": set(_files(engine)),
+        "cgroups": set(_cgroups(engine)),
+        "mounts": set(_mounts(engine)),
+        "processes": set(_processes(engine)),
+    }
 
 
 def picture(engine: Engine) -> Picture:

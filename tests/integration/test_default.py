@@ -124,7 +124,9 @@ def test_read_only_paths(sections: dict[str, str]) -> None:
     """The kernel's settings can't be written."""
     lines = sections["writable"].splitlines()
     assert lines
-    assert all(re.search(r"(Read-only file system|Permission denied|nonexistent|Operation not permitted)$", line) for line in lines), lines
+    assert all(
+        re.search(r"(Read-only file system|Permission denied|nonexistent|Operation not permitted)$", line) for line in lines
+    ), lines
     assert any("Read-only file system" in line for line in lines)
 
 
@@ -200,7 +202,9 @@ def test_open_files_of_the_caller_do_not_cross(engine: Engine) -> None:
     """A descriptor that the caller leaves inheritable is not in the container, neither by run nor by exec."""
     with inherited() as fd:
         for words in (("run", "--rm", "--network", "none", IMAGE), ("exec", engine.detached(IMAGE, "sleep", "600"))):
-            done = subprocess.run(engine.enter(*words, "ls", "/proc/self/fd"), pass_fds=[fd], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                engine.enter(*words, "ls", "/proc/self/fd"), pass_fds=[fd], capture_output=True, text=True, check=True
+            )
             assert done.stdout.split() == ["0", "1", "2", "3"]
 
 
@@ -217,8 +221,11 @@ def test_privileged(engine: Engine) -> None:
     """--privileged: all capabilities that the caller has, no filter, /sys writable, the host's devices."""
     with open("/proc/self/status") as f:
         mine = re.search(r"^CapEff:\s*(\w+)", f.read(), re.M)[1]  # type: ignore[index]
-    out = engine.sh("grep -e CapEff -e CapBnd -e Seccomp: /proc/self/status; grep ' /sys ' /proc/mounts; ls /dev/fuse /dev/kmsg 2>/dev/null | wc -l; "
-                    "echo 1 >/proc/sys/net/ipv4/ip_forward && echo wrote", "--privileged")
+    out = engine.sh(
+        "grep -e CapEff -e CapBnd -e Seccomp: /proc/self/status; grep ' /sys ' /proc/mounts; ls /dev/fuse /dev/kmsg 2>/dev/null | wc -l; "
+        "echo 1 >/proc/sys/net/ipv4/ip_forward && echo wrote",
+        "--privileged",
+    )
     words = dict(line.split(":\t") for line in out.splitlines() if ":\t" in line)
     assert int(words["CapEff"], 16) == int(words["CapBnd"], 16) == int(mine, 16)
     assert words["Seccomp"] == "0"
@@ -249,7 +256,9 @@ def test_user_has_no_capabilities_in_force(engine: Engine) -> None:
 
 def test_security_options(engine: Engine) -> None:
     """no-new-privileges and seccomp=unconfined do what they say; a profile of one's own is used."""
-    assert engine.sh("grep -e NoNewPrivs -e Seccomp: /proc/self/status | cut -f 2", "--security-opt", "no-new-privileges").split() == ["1", "2"]
+    assert engine.sh(
+        "grep -e NoNewPrivs -e Seccomp: /proc/self/status | cut -f 2", "--security-opt", "no-new-privileges"
+    ).split() == ["1", "2"]
     assert engine.sh("grep Seccomp: /proc/self/status | cut -f 2", "--security-opt", "seccomp=unconfined").strip() == "0"
     done = engine.box("--security-opt", "nosuch=1", IMAGE, "true")
     assert done.code == 125
@@ -265,14 +274,18 @@ def test_default_filter_refuses(engine: Engine) -> None:
 
 def test_device(engine: Engine) -> None:
     """--device makes the node, and allows what was asked for and no more."""
-    out = engine.sh("head -c 4 /dev/nothing | wc -c; (echo x >/dev/nothing) 2>&1 || echo refused", "--device", "/dev/zero:/dev/nothing:r")
+    out = engine.sh(
+        "head -c 4 /dev/nothing | wc -c; (echo x >/dev/nothing) 2>&1 || echo refused", "--device", "/dev/zero:/dev/nothing:r"
+    )
     assert out.splitlines()[0] == "4"
     assert engine.sh("stat -c %t:%T /dev/nothing", "--device", "/dev/zero:/dev/nothing:r") == "1:5\n"
 
 
 def test_other_devices_are_refused(engine: Engine) -> None:
     """A container may make a node (docker's rule) and not open it: the disk of the host can't be read."""
-    disk = next((os.stat(f"/dev/{d}").st_rdev for d in ("vda", "sda", "nvme0n1", "loop0", "fuse") if os.path.exists(f"/dev/{d}")), None)
+    disk = next(
+        (os.stat(f"/dev/{d}").st_rdev for d in ("vda", "sda", "nvme0n1", "loop0", "fuse") if os.path.exists(f"/dev/{d}")), None
+    )
     if disk is None:
         pytest.skip("no device to try")
     kind = "b" if not os.path.exists("/dev/fuse") or os.stat("/dev/fuse").st_rdev != disk else "c"

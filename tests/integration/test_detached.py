@@ -170,7 +170,9 @@ def test_stop_kills_what_does_not_end(engine: Engine) -> None:
 
 def test_stop_signal(engine: Engine) -> None:
     """--stop-signal of the container is what stop sends."""
-    name = engine.detached("--stop-signal", "USR1", IMAGE, "sh", "-c", "trap 'exit 8' USR1; echo ready; while :; do sleep 0.1; done")
+    name = engine.detached(
+        "--stop-signal", "USR1", IMAGE, "sh", "-c", "trap 'exit 8' USR1; echo ready; while :; do sleep 0.1; done"
+    )
     until(lambda: "ready" in engine.ok("logs", name), "it is ready")
     engine.ok("stop", name)
     assert engine.field(name, "{{.State.ExitCode}}") == "8"
@@ -284,8 +286,33 @@ def test_restart(engine: Engine) -> None:
 def test_inspect(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The fields that people and tools read, with docker's names."""
     folder = tmp_path_factory.mktemp("shared")
-    name = engine.detached("--name", "seen", "-m", "64m", "--cpus", "0.5", "--pids-limit", "50", "-e", "A=1", "-w", "/tmp", "-h", "box", "-u", "nobody",
-                           "--label", "x=y", "-v", f"{folder}:/data:ro", "--cap-drop", "CHOWN", IMAGE, "sleep", "600")
+    name = engine.detached(
+        "--name",
+        "seen",
+        "-m",
+        "64m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "50",
+        "-e",
+        "A=1",
+        "-w",
+        "/tmp",
+        "-h",
+        "box",
+        "-u",
+        "nobody",
+        "--label",
+        "x=y",
+        "-v",
+        f"{folder}:/data:ro",
+        "--cap-drop",
+        "CHOWN",
+        IMAGE,
+        "sleep",
+        "600",
+    )
     (found,) = json.loads(engine.ok("inspect", "seen"))
     assert found["Id"] == name
     assert found["Name"] == "/seen"
@@ -317,7 +344,7 @@ def test_inspect_what_is_not_there(engine: Engine) -> None:
     engine.ok("create", "--name", "there", IMAGE, "true")
     done = engine.do("inspect", "--format", "{{.No.Field}}", "there")
     assert done.code == 125
-    assert '.No.Field' in done.err
+    assert ".No.Field" in done.err
 
 
 def test_an_ended_container_is_inspected(engine: Engine) -> None:
@@ -326,7 +353,13 @@ def test_an_ended_container_is_inspected(engine: Engine) -> None:
     engine.ok("wait", name)
     (found,) = json.loads(engine.ok("inspect", name))
     state = found["State"]
-    assert (state["Status"], state["Running"], state["Pid"], state["ExitCode"], state["OOMKilled"]) == ("exited", False, 0, 9, False)
+    assert (state["Status"], state["Running"], state["Pid"], state["ExitCode"], state["OOMKilled"]) == (
+        "exited",
+        False,
+        0,
+        9,
+        False,
+    )
     assert state["FinishedAt"] > state["StartedAt"] > found["Created"]
 
 
@@ -340,7 +373,9 @@ def test_found_by_part_of_its_id(engine: Engine) -> None:
 
 def test_monitor_holds_nothing_of_the_caller(engine: Engine) -> None:
     """The process that stays has none of the caller's streams: a pipe of the command ends when the command does."""
-    with engine.spawn("run", "-d", "--network", "none", IMAGE, "sleep", "600", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+    with engine.spawn(
+        "run", "-d", "--network", "none", IMAGE, "sleep", "600", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as running:
         out, _ = running.communicate(timeout=60)  # would wait for the monitor if it held the pipe
     assert len(out.decode().strip()) == 64
 

@@ -15,7 +15,9 @@ from tests.integration.engine import IMAGE, Engine, until
 @pytest.fixture
 def box(engine: Engine) -> Iterator[str]:
     """A running container with some flags of its own."""
-    yield engine.detached("--name", "target", "-h", "someone", "-e", "A=1", "-w", "/tmp", "--cap-drop", "CHOWN", "-m", "64m", IMAGE, "sleep", "600")
+    yield engine.detached(
+        "--name", "target", "-h", "someone", "-e", "A=1", "-w", "/tmp", "--cap-drop", "CHOWN", "-m", "64m", IMAGE, "sleep", "600"
+    )
 
 
 @pytest.mark.parametrize(("words", "code"), [(("true",), 0), (("sh", "-c", "exit 42"), 42), (("no-such-program",), 127), (("/etc/passwd",), 126),
@@ -27,25 +29,28 @@ def test_exit_code(engine: Engine, box: str, words: tuple[str, ...], code: int) 
 
 def test_is_in_everything_of_the_container(engine: Engine, box: str) -> None:
     """Namespaces, root, cgroups, capabilities, filter, environment, directory: all as the first process has them."""
-    script = ("for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done; pwd; echo $A $HOSTNAME $HOME; grep -e Cap -e Seccomp: -e SigIgn /proc/self/status; "
-              "cat /proc/self/cgroup; ls /proc/self/fd")
+    script = (
+        "for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done; pwd; echo $A $HOSTNAME $HOME; grep -e Cap -e Seccomp: -e SigIgn /proc/self/status; "
+        "cat /proc/self/cgroup; ls /proc/self/fd"
+    )
     mine = engine.ok("exec", box, "sh", "-c", script)
     pid = engine.pid(box)
     expected = [os.readlink(f"/proc/{pid}/ns/{n}") for n in ("cgroup", "ipc", "mnt", "net", "pid", "uts")]
     expected += ["/tmp", "1 someone /root"]
     with open(f"/proc/{pid}/status") as f:
         expected += [line.rstrip("\n") for line in f if line.startswith(("Cap", "Seccomp:", "SigIgn"))]
-    assert mine.splitlines()[:len(expected)] == expected
+    assert mine.splitlines()[: len(expected)] == expected
     with open(f"/proc/{pid}/cgroup") as f:
         hosts = [line.rstrip("\n").rpartition(":")[0] for line in f]
-    rest = mine.splitlines()[len(expected):]
-    assert [line.rpartition(":")[0] for line in rest[:len(hosts)]] == hosts
-    assert rest[len(hosts):] == ["0", "1", "2", "3"]
+    rest = mine.splitlines()[len(expected) :]
+    assert [line.rpartition(":")[0] for line in rest[: len(hosts)]] == hosts
+    assert rest[len(hosts) :] == ["0", "1", "2", "3"]
 
 
 def test_cgroup_of_it(engine: Engine, box: str) -> None:
     """What exec starts counts towards the container's limits, in every hierarchy."""
     with engine.spawn("exec", box, "sleep", "500"):
+
         def found() -> list[str]:
             return [p for p in os.listdir("/proc") if p.isdecimal() and _is(p, b"sleep\x00500\x00")]
 
@@ -66,7 +71,21 @@ def _is(pid: str, cmdline: bytes) -> bool:
 
 def test_flags(engine: Engine, box: str) -> None:
     """-e adds, -w and -u change, for this program alone."""
-    out = engine.ok("exec", "-e", "B=2", "-e", "A=other", "-w", "/etc", "-u", "nobody", box, "sh", "-c", "echo $A $B; pwd; id -u; id -g; grep CapEff /proc/self/status")
+    out = engine.ok(
+        "exec",
+        "-e",
+        "B=2",
+        "-e",
+        "A=other",
+        "-w",
+        "/etc",
+        "-u",
+        "nobody",
+        box,
+        "sh",
+        "-c",
+        "echo $A $B; pwd; id -u; id -g; grep CapEff /proc/self/status",
+    )
     assert out.splitlines() == ["other 2", "/etc", "65534", "65534", "CapEff:\t0000000000000000"]
     assert engine.ok("exec", box, "sh", "-c", "echo $A; pwd; id -u") == "1\n/tmp\n0\n"
 

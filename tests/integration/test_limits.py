@@ -14,7 +14,11 @@ V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 def value(engine: Engine, name: str, v1: str, v2: str) -> str:
     """A file of a running container's cgroup: "controller/file" on v1, a file name on v2."""
     with open(f"/proc/{engine.pid(name)}/cgroup") as f:
-        groups = {controller: path for _, controllers, path in (line.strip().split(":", 2) for line in f) for controller in controllers.split(",")}
+        groups = {
+            controller: path
+            for _, controllers, path in (line.strip().split(":", 2) for line in f)
+            for controller in controllers.split(",")
+        }
     if V2:
         path = f"/sys/fs/cgroup{groups['']}/{v2}"
     else:
@@ -33,7 +37,13 @@ def needs(controller: str) -> None:
 LIMITS: dict[str, tuple[tuple[str, ...], str, str, str, str]] = {
     # what: flags, file on v1, its content, file on v2, its content
     "memory": (("-m", "64m"), "memory/memory.limit_in_bytes", "67108864", "memory.max", "67108864"),
-    "reservation": (("-m", "64m", "--memory-reservation", "32m"), "memory/memory.soft_limit_in_bytes", "33554432", "memory.low", "33554432"),
+    "reservation": (
+        ("-m", "64m", "--memory-reservation", "32m"),
+        "memory/memory.soft_limit_in_bytes",
+        "33554432",
+        "memory.low",
+        "33554432",
+    ),
     "cpus": (("--cpus", "0.5"), "cpu/cpu.cfs_quota_us", "50000", "cpu.max", "50000 100000"),
     "quota": (("--cpu-quota", "20000", "--cpu-period", "50000"), "cpu/cpu.cfs_period_us", "50000", "cpu.max", "20000 50000"),
     "shares": (("--cpu-shares", "512"), "cpu/cpu.shares", "512", "cpu.weight", ""),

@@ -79,8 +79,12 @@ def test_missing_program(engine: Engine, program: str, code: int, what: str) -> 
 def test_name_taken(engine: Engine) -> None:
     """Who has the name, and what to do."""
     ident = engine.ok("create", "--name", "twin", IMAGE, "true").strip()
-    says(engine.box("--name", "twin", IMAGE, "true"), 125, rf'The container name "/twin" is already in use by container "{ident}"\.',
-         r"remove it \(`minicontainer rm twin`\) or choose another name")
+    says(
+        engine.box("--name", "twin", IMAGE, "true"),
+        125,
+        rf'The container name "/twin" is already in use by container "{ident}"\.',
+        r"remove it \(`minicontainer rm twin`\) or choose another name",
+    )
 
 
 def test_port_taken_by_a_container(engine: Engine) -> None:
@@ -116,7 +120,12 @@ def test_bad_tarballs(engine: Engine, tmp_path: Path, tarball: str) -> None:
     packed = subprocess.run(["gzip", "-c", tarball], capture_output=True, check=True).stdout
     (tmp_path / "cut.tar.gz").write_bytes(packed[:50_000])
     before = picture(engine)
-    says(engine.do("import", f"{tmp_path}/text", "bad"), 1, r"bad tarball: it does not begin with a tar header, so it is no tar archive", r"A tar archive may be .*")
+    says(
+        engine.do("import", f"{tmp_path}/text", "bad"),
+        1,
+        r"bad tarball: it does not begin with a tar header, so it is no tar archive",
+        r"A tar archive may be .*",
+    )
     says(engine.do("import", f"{tmp_path}/cut.tar", "bad"), 1, r"bad tarball: .*cut off.*")
     says(engine.do("import", f"{tmp_path}/cut.tar.gz", "bad"), 1, r"bad tarball: .*cut off.*")
     says(engine.do("import", f"{tmp_path}/nosuch", "bad"), 1, r"no such file: .*nosuch")
@@ -135,11 +144,24 @@ def test_configuration(engine: Engine, tmp_path: Path) -> None:
 
     says(with_config(None), 125, rf'no configuration file "{tmp_path}/c\.toml"', r"leave out --config, or create the file")
     says(with_config("x = [\n"), 125, rf"configuration file {tmp_path}/c\.toml: .*", r"see .*")
-    says(with_config("[network]\nnosuch = 1\n"), 125, r"configuration file .*: \[network\] nosuch = 1 is not a setting", r"settings are .*")
-    says(with_config('[log]\nmax_files = "three"\n'), 125, r"configuration file .*: \[log\] max_files = 'three' is not a setting", r"settings are .*")
+    says(
+        with_config("[network]\nnosuch = 1\n"),
+        125,
+        r"configuration file .*: \[network\] nosuch = 1 is not a setting",
+        r"settings are .*",
+    )
+    says(
+        with_config('[log]\nmax_files = "three"\n'),
+        125,
+        r"configuration file .*: \[log\] max_files = 'three' is not a setting",
+        r"settings are .*",
+    )
 
 
-@pytest.mark.parametrize("words", [("run", "--rm", "--network", "none", IMAGE, "true"), ("create", IMAGE), ("ps",), ("gc",), ("rm", "x"), ("exec", "x", "true")])
+@pytest.mark.parametrize(
+    "words",
+    [("run", "--rm", "--network", "none", IMAGE, "true"), ("create", IMAGE), ("ps",), ("gc",), ("rm", "x"), ("exec", "x", "true")],
+)
 def test_without_root(engine: Engine, words: tuple[str, ...]) -> None:
     """Any verb without root says that it needs root and how to get it."""
     demoted = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -171,18 +193,34 @@ def test_no_space_for_an_image(engine: Engine, small: Path, tarball: str) -> Non
     """An import into a full disk says so, and leaves nothing that looks like an image."""
     (small / "filler").write_bytes(bytes(6 << 20))
     state = f"{engine.directory}/state"
-    done = subprocess.run([PROGRAM, "--root", f"{small}/root", "--state", state, "import", tarball, IMAGE], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [PROGRAM, "--root", f"{small}/root", "--state", state, "import", tarball, IMAGE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode != 0
     assert "no space left on the disk" in done.stderr
     assert "--root" in done.stderr
     assert len(done.stderr.splitlines()) <= 2
-    listed = subprocess.run([PROGRAM, "--root", f"{small}/root", "--state", state, "images", "-q"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [PROGRAM, "--root", f"{small}/root", "--state", state, "images", "-q"], capture_output=True, text=True, check=True
+    )
     assert listed.stdout == ""
 
 
 def test_no_space_for_a_container(engine: Engine, small: Path, tarball: str) -> None:
     """A start on a full disk says so, and leaves nothing."""
-    base = [*engine.enter()[:2], PROGRAM, "--config", engine.settings, "--root", f"{small}/root", "--state", f"{engine.directory}/state"]
+    base = [
+        *engine.enter()[:2],
+        PROGRAM,
+        "--config",
+        engine.settings,
+        "--root",
+        f"{small}/root",
+        "--state",
+        f"{engine.directory}/state",
+    ]
     subprocess.run([*base, "import", tarball, IMAGE], check=True, capture_output=True)
     subprocess.run(["dd", "if=/dev/zero", f"of={small}/filler"], capture_output=True, check=False)  # until it is full
     done = subprocess.run([*base, "run", "--rm", "--network", "none", IMAGE, "true"], capture_output=True, text=True, check=False)
@@ -204,7 +242,9 @@ def test_out_of_reach_of_overlayfs(engine: Engine, tmp_path: Path, tarball: str)
     try:
         base = [PROGRAM, "--config", engine.settings, "--root", f"{engine.directory}/merged/root", "--state", f"{tmp_path}/state"]
         subprocess.run([*base, "import", tarball, IMAGE], check=True, capture_output=True)
-        done = subprocess.run([*base, "run", "--rm", "--network", "none", IMAGE, "true"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*base, "run", "--rm", "--network", "none", IMAGE, "true"], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 125
         assert len(done.stderr.splitlines()) == 2
         assert "overlay" in done.stderr
@@ -225,8 +265,12 @@ def fails(engine: Engine, call: str, error: str, when: int, *words: str) -> Done
 
 def test_without_overlay(engine: Engine) -> None:
     """A kernel without overlayfs: the call, and what to do."""
-    says(fails(engine, "mount", "ENODEV", 2), 125, r'mount\("overlay", .*\): No such device \(ENODEV\), at the step: .*',
-         r"this kernel has no such file system: modprobe it \(overlay for images\), or use --rootfs DIR")
+    says(
+        fails(engine, "mount", "ENODEV", 2),
+        125,
+        r'mount\("overlay", .*\): No such device \(ENODEV\), at the step: .*',
+        r"this kernel has no such file system: modprobe it \(overlay for images\), or use --rootfs DIR",
+    )
 
 
 @pytest.mark.parametrize(("call", "error", "hint"), [
@@ -238,7 +282,10 @@ def test_a_step_that_fails_is_named(engine: Engine, call: str, error: str, hint:
     says(fails(engine, call, error, 1), 125, rf"{call}\(.*\): .* \({error}\), at the step: .+", hint)
 
 
-@pytest.mark.parametrize(("error", "hint"), [("ENOSPC", "a limit on namespaces is reached: .*"), ("EAGAIN", "too many processes: .*"), ("EPERM", "run it as root .*")])
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [("ENOSPC", "a limit on namespaces is reached: .*"), ("EAGAIN", "too many processes: .*"), ("EPERM", "run it as root .*")],
+)
 def test_a_clone_that_fails_is_explained(engine: Engine, error: str, hint: str) -> None:
     """clone's misleading errnos have their meaning beside them."""
     prefix = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3", "-e", f"inject=clone3:error={error}:when=1+")
@@ -260,11 +307,25 @@ def test_without_nft(other_engine: Engine, tmp_path: Path) -> None:
 
 def test_hard_limit_without_the_right_to_raise_it(engine: Engine) -> None:
     """--ulimit above the hard limit, without CAP_SYS_RESOURCE: a clear error and no silent less."""
-    done = engine.do("run", "--rm", "--network", "none", "--ulimit", "nofile=2000000:2000000", IMAGE, "true", prefix=("setpriv", "--bounding-set=-sys_resource"))
+    done = engine.do(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--ulimit",
+        "nofile=2000000:2000000",
+        IMAGE,
+        "true",
+        prefix=("setpriv", "--bounding-set=-sys_resource"),
+    )
     if done.code == 0:
         pytest.skip("this process may raise its limits, also without CAP_SYS_RESOURCE in the bounding set")
-    says(done, 125, r"prlimit64\(0, RLIMIT_NOFILE, .*\): Operation not permitted \(EPERM\), at the step: RLIMIT_NOFILE: asked for",
-         r"raising a hard limit takes CAP_SYS_RESOURCE, .*")
+    says(
+        done,
+        125,
+        r"prlimit64\(0, RLIMIT_NOFILE, .*\): Operation not permitted \(EPERM\), at the step: RLIMIT_NOFILE: asked for",
+        r"raising a hard limit takes CAP_SYS_RESOURCE, .*",
+    )
 
 
 def test_out_of_memory_is_told(engine: Engine) -> None:

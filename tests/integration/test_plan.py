@@ -49,9 +49,24 @@ def alike(steps: list[dict], *, ident: str, pid: str) -> list[tuple]:
 def test_dry_run_does_nothing(engine: Engine, form: str, tmp_path: Path) -> None:
     """--dry-run makes no file, cgroup, mount, link or firewall element, and says what it would do."""
     before = picture(engine)
-    times = {p: os.stat(p).st_mtime_ns for p in (f"{engine.directory}/{d}" for d in ("root", "state", "root/containers", "state/containers"))}
-    done = engine.do("run", "--dry-run", *FORMS[form], "-v", f"{tmp_path}/not-there:/data", "-v", "/anonymous", "--cidfile", f"{tmp_path}/cid",
-                     IMAGE, "touch", "/x")
+    times = {
+        p: os.stat(p).st_mtime_ns
+        for p in (f"{engine.directory}/{d}" for d in ("root", "state", "root/containers", "state/containers"))
+    }
+    done = engine.do(
+        "run",
+        "--dry-run",
+        *FORMS[form],
+        "-v",
+        f"{tmp_path}/not-there:/data",
+        "-v",
+        "/anonymous",
+        "--cidfile",
+        f"{tmp_path}/cid",
+        IMAGE,
+        "touch",
+        "/x",
+    )
     assert done.code == 0, done
     assert done.out == ""
     assert re.match(r"The plan: \d+ steps\n", done.err)
@@ -139,8 +154,13 @@ def test_the_plan_is_what_strace_sees(engine: Engine, form: str, tmp_path: Path)
     after = [s for i, s in enumerate(steps) if s["where"].startswith("host") and i > steps.index(birth)]
     assert before
     assert hosts
-    for expected, found in ((before, traces.pieces(calls[parent][:at])[:-1][-len(before):]), (after, traces.pieces(calls[parent][at:])[:len(after)])):
-        wrong = [f"{s['call']}{s['args']}: {w}; strace saw {p}" for s, p in zip(expected, found) if (w := traces.disagreement(s, p))]
+    for expected, found in (
+        (before, traces.pieces(calls[parent][:at])[:-1][-len(before) :]),
+        (after, traces.pieces(calls[parent][at:])[: len(after)]),
+    ):
+        wrong = [
+            f"{s['call']}{s['args']}: {w}; strace saw {p}" for s, p in zip(expected, found) if (w := traces.disagreement(s, p))
+        ]
         assert len(found) == len(expected)
         assert not wrong, "\n".join(wrong)
 

@@ -27,7 +27,9 @@ CHANGES = (
 def killed_at(engine: Engine, process: int, n: int, words: tuple[str, ...]) -> dict:
     """A command of which one process is killed before its n-th call that changes something (killer.py)."""
     argv = [sys.executable, "-m", "tests.integration.killer", CHANGES, str(process), str(n), "--", *engine.enter(*words)]
-    done = subprocess.run(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    done = subprocess.run(
+        argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     assert "Traceback" not in done.stderr, (process, n, done.stderr)
     return {**json.loads(done.stdout.splitlines()[-1]), "said": done.stderr}
 
@@ -88,7 +90,9 @@ def test_monitor_killed(engine: Engine) -> None:
 
 def test_command_killed(engine: Engine) -> None:
     """When a foreground command is killed, its container ends with it, and --rm holds."""
-    with engine.spawn("run", "--rm", "--name", "fg", "--network", "none", IMAGE, "sh", "-c", "echo ready; exec sleep 600", stdout=subprocess.PIPE) as running:
+    with engine.spawn(
+        "run", "--rm", "--name", "fg", "--network", "none", IMAGE, "sh", "-c", "echo ready; exec sleep 600", stdout=subprocess.PIPE
+    ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         pid = engine.pid("fg")
@@ -124,8 +128,21 @@ def test_many_at_once(other_engine: Engine) -> None:
     engine.ok("run", "--rm", "-p", "127.0.0.1:18080:80", IMAGE, "true")
     before = picture(engine)
     count = 6 if SLOW else 50
-    running = [engine.spawn("run", "-d", "--rm", "-p", f"127.0.0.1:{20000 + i}:80", IMAGE, "sleep", "600", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-               for i in range(count)]
+    running = [
+        engine.spawn(
+            "run",
+            "-d",
+            "--rm",
+            "-p",
+            f"127.0.0.1:{20000 + i}:80",
+            IMAGE,
+            "sleep",
+            "600",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for i in range(count)
+    ]
     results = [p.communicate(timeout=240) for p in running]
     assert [p.returncode for p in running] == [0] * count, [r for r in results if r[1]]
     names = [out.decode().strip() for out, _ in results]
@@ -138,7 +155,9 @@ def test_many_at_once(other_engine: Engine) -> None:
 
 def test_same_name_at_once(engine: Engine) -> None:
     """Of many that want one name one gets it; the others are told, and leave nothing."""
-    running = [engine.spawn("create", "--name", "wanted", IMAGE, "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
+    running = [
+        engine.spawn("create", "--name", "wanted", IMAGE, "true", stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)
+    ]
     results = [p.communicate(timeout=120) for p in running]
     assert sorted(p.returncode for p in running) == [0] + [1] * 7
     assert all(b"is already in use" in err for out, err in results if not out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from tests.integration.engine import IMAGE, Engine, until
 
-# -- exit codes ----------------------------------------------------------------------------------------------------------
+# -- exit codes ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("words", "code"), [
@@ -39,7 +38,9 @@ def test_a_program_killed_by_the_host_is_137(engine: Engine) -> None:
         assert running.wait(60) == 137
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "TERM"), (signal.SIGUSR1, "USR1"), (signal.SIGHUP, "HUP"), (signal.SIGINT, "INT")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "TERM"), (signal.SIGUSR1, "USR1"), (signal.SIGHUP, "HUP"), (signal.SIGINT, "INT")]
+)
 def test_signals_are_forwarded(engine: Engine, number: int, name: str) -> None:
     """A signal to the command reaches the program, which decides what it means."""
     script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done"
@@ -55,7 +56,9 @@ def test_a_program_that_a_signal_ends_is_143(engine: Engine) -> None:
     """SIGTERM forwarded through --init ends the program: 128 + 15."""
     if not os.path.exists("/usr/bin/tini-static"):
         pytest.skip("--init needs a static tini: apt-get install tini")
-    with engine.spawn("run", "--rm", "--init", "--network", "none", IMAGE, "sh", "-c", "echo ready; exec sleep 600", stdout=subprocess.PIPE) as running:
+    with engine.spawn(
+        "run", "--rm", "--init", "--network", "none", IMAGE, "sh", "-c", "echo ready; exec sleep 600", stdout=subprocess.PIPE
+    ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         running.terminate()
@@ -65,7 +68,9 @@ def test_a_program_that_a_signal_ends_is_143(engine: Engine) -> None:
 def test_without_sig_proxy_signals_end_only_the_command(engine: Engine) -> None:
     """--sig-proxy=false: the program does not get the signal."""
     script = "trap 'echo got it' USR1; echo ready; sleep 1; echo end"
-    with engine.spawn("run", "--rm", "--sig-proxy=false", "--network", "none", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE) as running:
+    with engine.spawn(
+        "run", "--rm", "--sig-proxy=false", "--network", "none", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE
+    ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         running.send_signal(signal.SIGUSR1)
@@ -103,7 +108,9 @@ def test_without_interactive_input_is_empty(engine: Engine) -> None:
 
 def test_a_reader_that_goes_away_does_not_hang(engine: Engine) -> None:
     """`run … | head` ends."""
-    with engine.spawn("run", "--rm", "--network", "none", IMAGE, "yes", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+    with engine.spawn(
+        "run", "--rm", "--network", "none", IMAGE, "yes", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
         assert running.stdout is not None
         assert running.stdout.read(2) == b"y\n"
         running.stdout.close()
@@ -116,8 +123,27 @@ def test_a_reader_that_goes_away_does_not_hang(engine: Engine) -> None:
 def test_environment(engine: Engine, tmp_path: Path) -> None:
     """-e sets, -e NAME takes the caller's, --env-file reads; docker's own variables are there, the caller's are not."""
     (tmp_path / "env").write_text("# comment\nFILE=from a file\nBOTH=file\n")
-    done = engine.do("run", "--rm", "--network", "none", "-h", "box", "-e", "A=b c", "-e", "TAKEN", "-e", "NOT_SET", "--env-file", str(tmp_path / "env"),
-                     "-e", "BOTH=flag", IMAGE, "env", env={"TAKEN": "from the caller", "HIDDEN": "x"})
+    done = engine.do(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-h",
+        "box",
+        "-e",
+        "A=b c",
+        "-e",
+        "TAKEN",
+        "-e",
+        "NOT_SET",
+        "--env-file",
+        str(tmp_path / "env"),
+        "-e",
+        "BOTH=flag",
+        IMAGE,
+        "env",
+        env={"TAKEN": "from the caller", "HIDDEN": "x"},
+    )
     assert sorted(done.out.splitlines()) == sorted([
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=box", "HOME=/root",
         "A=b c", "TAKEN=from the caller", "FILE=from a file", "BOTH=flag"])  # fmt: skip
@@ -147,7 +173,11 @@ def test_unknown_user(engine: Engine) -> None:
 
 def test_more_groups(engine: Engine) -> None:
     """--group-add by number joins the user's own."""
-    assert set(engine.sh("id -G", "-u", "1000:1000", "--group-add", "2000", "--group-add", "3000").split()) == {"1000", "2000", "3000"}
+    assert set(engine.sh("id -G", "-u", "1000:1000", "--group-add", "2000", "--group-add", "3000").split()) == {
+        "1000",
+        "2000",
+        "3000",
+    }
 
 
 def test_hostname(engine: Engine) -> None:
@@ -198,89 +228,19 @@ def test_sysctl(engine: Engine) -> None:
     """--sysctl sets what belongs to the container's namespaces, and the host's value stays."""
     with open("/proc/sys/kernel/msgmax") as f:
         before = f.read()
-    out = engine.sh("cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_default_ttl", "--sysctl", "kernel.msgmax=4097",
-                    "--sysctl", "net.ipv4.ip_default_ttl=77")
+    out = engine.sh(
+        "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_default_ttl",
+        "--sysctl",
+        "kernel.msgmax=4097",
+        "--sysctl",
+        "net.ipv4.ip_default_ttl=77",
+    )
     assert out == "4097\n77\n"
     with open("/proc/sys/kernel/msgmax") as f:
         assert f.read() == before
 
 
-# -- files -----------------------------------------------------------------------------------------------------------------
-
-
-def test_read_only(engine: Engine) -> None:
-    """--read-only: the root can't be written, /dev/shm and a --tmpfs can."""
-    out = engine.sh("touch /x 2>&1; touch /etc/hosts 2>&1; touch /dev/shm/x /tmp/x && echo ok", "--read-only", "--tmpfs", "/tmp")
-    assert out.splitlines() == ["touch: /x: Read-only file system", "touch: /etc/hosts: Read-only file system", "ok"]
-
-
-def test_tmpfs(engine: Engine) -> None:
-    """--tmpfs with options: size and mode are as asked, docker's guards are on."""
-    out = engine.sh("stat -c %a /scratch; df -k /scratch | tail -1 | awk '{print $2}'; grep ' /scratch ' /proc/mounts", "--tmpfs", "/scratch:size=1m,mode=700")
-    mode, size, mount = out.splitlines()
-    assert (mode, size) == ("700", "1024")
-    assert {"nosuid", "nodev", "noexec"} <= set(mount.split()[3].split(","))
-
-
-def test_bind(engine: Engine, tmp_path: Path) -> None:
-    """-v shares a folder both ways; :ro only one way."""
-    (tmp_path / "file").write_text("from the host\n")
-    out = engine.sh("cat /data/file; echo back >/data/new; touch /ro/x 2>&1 || true", "-v", f"{tmp_path}:/data", "-v", f"{tmp_path}:/ro:ro")
-    assert out == "from the host\ntouch: /ro/x: Read-only file system\n"
-    assert (tmp_path / "new").read_text() == "back\n"
-
-
-def test_bind_of_a_file(engine: Engine, tmp_path: Path) -> None:
-    """A single file can be mounted, over one of the image or where there is none."""
-    (tmp_path / "file").write_text("mine\n")
-    assert engine.sh("cat /etc/passwd /new/place", "-v", f"{tmp_path}/file:/etc/passwd", "-v", f"{tmp_path}/file:/new/place") == "mine\nmine\n"
-
-
-def test_bind_makes_a_missing_folder(engine: Engine, tmp_path: Path) -> None:
-    """-v makes the folder on the host, as docker does; --mount refuses."""
-    assert engine.box("-v", f"{tmp_path}/made/here:/data", IMAGE, "true").code == 0
-    assert (tmp_path / "made" / "here").is_dir()
-    done = engine.box("--mount", f"type=bind,source={tmp_path}/not,target=/data", IMAGE, "true")
-    assert done.code == 125
-    assert "does not exist" in done.err
-
-
-def test_mount(engine: Engine, tmp_path: Path) -> None:
-    """--mount: bind read-only, tmpfs with a size."""
-    out = engine.sh("touch /data/x 2>&1; df -k /t | tail -1 | awk '{print $2}'", "--mount", f"type=bind,source={tmp_path},target=/data,readonly",
-                    "--mount", "type=tmpfs,target=/t,tmpfs-size=2m")
-    assert out == "touch: /data/x: Read-only file system\n2048\n"
-
-
-def test_a_read_only_bind_is_read_only_below(engine: Engine, tmp_path: Path) -> None:
-    """:ro holds for mounts below the folder too."""
-    (tmp_path / "below").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "below"], check=True)
-    try:
-        done = engine.box("-v", f"{tmp_path}:/data:ro", IMAGE, "touch", "/data/below/x")
-        assert done.code == 1
-        assert "Read-only file system" in done.err
-    finally:
-        subprocess.run(["umount", tmp_path / "below"], check=True)
-
-
-def test_a_named_volume_lives_on(engine: Engine) -> None:
-    """A named volume is filled from the image the first time, and outlives its container."""
-    try:
-        assert engine.sh("head -n 1 /etc/passwd; echo kept >/etc/mine", "-v", "testvolume:/etc").startswith("root:")
-        assert engine.sh("cat /vol/mine; head -n 1 /vol/group", "-v", "testvolume:/vol") == "kept\nroot:x:0:\n"
-    finally:
-        shutil.rmtree(f"{engine.directory}/root/volumes/testvolume")
-
-
-def test_an_anonymous_volume_goes_with_its_container(engine: Engine) -> None:
-    """-v /path is a volume without a name. (The fixture finds what is left of it.)"""
-    assert engine.sh("touch /vol/x; grep -c ' /vol ' /proc/mounts", "-v", "/vol") == "1\n"
-    name = engine.detached("-v", "/vol", IMAGE, "sh", "-c", "ls /vol; touch /vol/kept")
-    assert engine.ok("wait", name) == "0\n"
-    engine.ok("start", name)
-    assert engine.ok("wait", name) == "0\n"
-    assert engine.ok("logs", name) == "kept\n"  # the second start found the first one's volume
+# -- names and files -------------------------------------------------------------------------------------------------------
 
 
 def test_removed_for_good(engine: Engine) -> None:
@@ -313,7 +273,7 @@ def test_cidfile(engine: Engine, tmp_path: Path) -> None:
 def test_label(engine: Engine) -> None:
     """--label is kept and can be filtered by."""
     ident = engine.ok("create", "--label", "colour=blue", "-l", "plain", IMAGE, "true").strip()
-    assert engine.field(ident, '{{json .Config.Labels}}') == '{"colour": "blue", "plain": ""}'
+    assert engine.field(ident, "{{json .Config.Labels}}") == '{"colour": "blue", "plain": ""}'
     assert engine.ok("ps", "-aq", "--no-trunc", "--filter", "label=colour=blue") == f"{ident}\n"
     assert engine.ok("ps", "-aq", "--filter", "label=colour=red") == ""
 
@@ -325,7 +285,9 @@ def test_shm_size(engine: Engine) -> None:
 
 def test_namespaces_of_another_container(engine: Engine) -> None:
     """container:NAME shares the network, the processes, and IPC with its /dev/shm."""
-    name = engine.detached("--name", "shares", "-h", "someone", "--ipc", "shareable", IMAGE, "sh", "-c", "echo here >/dev/shm/file; exec sleep 600")
+    name = engine.detached(
+        "--name", "shares", "-h", "someone", "--ipc", "shareable", IMAGE, "sh", "-c", "echo here >/dev/shm/file; exec sleep 600"
+    )
     until(lambda: engine.do("exec", name, "cat", "/dev/shm/file").out == "here\n", "it has written")
     script = "cat /dev/shm/file; pidof sleep; readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/pid; cat /etc/hostname"
     done = engine.do("run", "--rm", "--network", "container:shares", "--pid", "container:shares", "--ipc", "container:shares", IMAGE, "sh", "-c",
@@ -339,7 +301,9 @@ def test_namespaces_of_the_host(engine: Engine) -> None:
     kinds = ("net", "ipc", "pid", "uts")
     flags = ("--network", "host", "--ipc", "host", "--pid", "host", "--uts", "host")
     done = engine.do("run", "--rm", *flags, IMAGE, "sh", "-c", "for n in net ipc pid uts; do readlink /proc/self/ns/$n; done")
-    host = subprocess.run([*engine.enter()[:2], "readlink", *(f"/proc/self/ns/{n}" for n in kinds)], capture_output=True, text=True, check=True)
+    host = subprocess.run(
+        [*engine.enter()[:2], "readlink", *(f"/proc/self/ns/{n}" for n in kinds)], capture_output=True, text=True, check=True
+    )
     assert done.out == host.stdout
 
 

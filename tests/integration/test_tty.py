@@ -116,7 +116,9 @@ def test_hanging_up_ends_it(engine: Engine, terminal: Callable[..., Terminal]) -
 def test_exec_in_a_terminal(engine: Engine, terminal: Callable[..., Terminal]) -> None:
     """exec -it has a pty of its own with the user's size, and hears of its change."""
     name = engine.detached(IMAGE, "sleep", "600")
-    t = terminal("exec", "-it", name, "sh", "-c", "tty; stty size; trap 'stty size; exit 4' WINCH; echo ready; while :; do sleep 0.1; done")
+    t = terminal(
+        "exec", "-it", name, "sh", "-c", "tty; stty size; trap 'stty size; exit 4' WINCH; echo ready; while :; do sleep 0.1; done"
+    )
     t.expect(b"/dev/pts/0\r\n30 100\r\nready\r\n")
     t.resize(50, 90)
     t.expect(b"50 90\r\n")
@@ -125,7 +127,9 @@ def test_exec_in_a_terminal(engine: Engine, terminal: Callable[..., Terminal]) -
 
 def test_controlling_terminal_is_the_containers(terminal: Callable[..., Terminal]) -> None:
     """/dev/tty inside is the container's terminal: no character can be pushed into the user's (TIOCSTI)."""
-    t = terminal(*RUN, "sh", "-c", "echo through >/dev/tty; ps -o pid,sid,tty 2>/dev/null | head -n 2; cat /proc/self/stat | cut -d ' ' -f 7")
+    t = terminal(
+        *RUN, "sh", "-c", "echo through >/dev/tty; ps -o pid,sid,tty 2>/dev/null | head -n 2; cat /proc/self/stat | cut -d ' ' -f 7"
+    )
     assert t.wait() == 0
     shown = t.shown.decode().split("\r\n")
     assert shown[0] == "through"

@@ -10,8 +10,13 @@ _CUT = "clock_gettime(CLOCK_MONOTONIC"
 _CALL = re.compile(r"^(\w+)\((.*)\)\s+= (-?\w+|\?)(.*)$")
 # What strace adds or words otherwise.
 _FILLERS = {"O_RDONLY", "O_LARGEFILE", "NULL", "BPF"}
-_VALUES = {"SUID_DUMP_DISABLE": "0", "SIG_SETMASK": "2", "SIG_BLOCK": "0", "FSOPEN_CLOEXEC": "1",
-           "_LINUX_CAPABILITY_VERSION_3": "3"}
+_VALUES = {
+    "SUID_DUMP_DISABLE": "0",
+    "SIG_SETMASK": "2",
+    "SIG_BLOCK": "0",
+    "FSOPEN_CLOEXEC": "1",
+    "_LINUX_CAPABILITY_VERSION_3": "3",
+}
 
 
 class Call:
@@ -85,7 +90,7 @@ def disagreement(step: dict, piece: list[Call]) -> str:
     if name == "wait":
         return "" if names == ["read"] else f"unexpected {names}"
     if name == "execve":
-        tried = [c.args[0] for c in piece if c.name == "execve"][:len(args[0])]
+        tried = [c.args[0] for c in piece if c.name == "execve"][: len(args[0])]
         wrong = next((w for path, seen in zip(args[0], tried) if (w := _same(path, seen))), "")
         return wrong or next((w for arg, seen in zip(args[1], _split(piece[0].args[1][1:-1])) if (w := _same(arg, seen))), "")
     if names != [name]:
@@ -125,7 +130,9 @@ def _words(text: str) -> tuple[frozenset[str], tuple[int, ...]]:
         text = text.replace(name, value)
     text = text.replace("~0", "4294967295").replace("8192*1024", "8388608")
     flags = {w for w in re.findall(r"[A-Z][A-Z0-9_]{2,}", text) if w not in _FILLERS}
-    rest = re.sub(r"[A-Za-z_][A-Za-z0-9_]*(?<!\b0x)", lambda m: " " if not re.fullmatch(r"x[0-9a-f]+|o[0-7]+", m[0]) else m[0], text)
+    rest = re.sub(
+        r"[A-Za-z_][A-Za-z0-9_]*(?<!\b0x)", lambda m: " " if not re.fullmatch(r"x[0-9a-f]+|o[0-7]+", m[0]) else m[0], text
+    )
     numbers = tuple(sorted(n for n in map(_number, re.findall(r"\b0x[0-9a-f]+|\b0o[0-7]+|\b\d+", rest)) if n))
     return frozenset(flags), numbers
 

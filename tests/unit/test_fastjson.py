@@ -54,7 +54,9 @@ def test_refuses_what_json_refuses(text: str) -> None:
         assert got == expected or got != got  # NaN is not itself
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1,]", '{"a":}', "1 2", "nul", "'a'", '"\x01"', '{"a":1}x', b"\xff", "NaN", "-Infinity"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1,]", '{"a":}', "1 2", "nul", "'a'", '"\x01"', '{"a":1}x', b"\xff", "NaN", "-Infinity"]
+)
 def test_refusals(text: str | bytes) -> None:
     """What is no JSON raises ValueError (also NaN and Infinity, which json takes)."""
     with pytest.raises(ValueError):
@@ -77,5 +79,7 @@ def test_indented() -> None:
 def test_costs_no_import() -> None:
     """Neither json nor re is loaded for it: that is its whole purpose."""
     code = "import sys; from minicontainer import fastjson; fastjson.loads('{}'); fastjson.dumps([]); print({'json', 're', 'enum'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-ISc", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-ISc", f"import sys; sys.path[:0] = {sys.path!r}; {code}"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "set()"

@@ -13,7 +13,7 @@ import pytest
 
 from minicontainer.kernel import flags, syscalls
 
-HEADERS = ("linux/mount.h", "linux/sched.h", "linux/openat2.h", "linux/prctl.h", "linux/capability.h", "linux/resource.h", 
+HEADERS = ("linux/mount.h", "linux/sched.h", "linux/openat2.h", "linux/prctl.h", "linux/capability.h", "linux/resource.h",
            "asm/resource.h")  # fmt: skip
 TABLES = {name: getattr(flags, name) for name in ("MS", "CLONE", "RESOLVE", "OPEN_TREE", "MOVE_MOUNT", "FSOPEN", "FSMOUNT", "FSCONFIG", "MOUNT_ATTR", "PR",
                                                   "PR_CAP_AMBIENT", "O", "S_IF")}  # fmt: skip
@@ -24,7 +24,9 @@ def constants() -> dict[str, int]:
     """Every constant of the tables as the compiler sees it, as far as the headers here have it."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    names = sorted({name for table in TABLES.values() for name in table} | set(flags.CAPABILITIES) | set(flags.RLIMIT) | {"MOUNT_ATTR__ATIME"})
+    names = sorted(
+        {name for table in TABLES.values() for name in table} | set(flags.CAPABILITIES) | set(flags.RLIMIT) | {"MOUNT_ATTR__ATIME"}
+    )
     includes = "".join(f"#if __has_include(<{h}>)\n#include <{h}>\n#endif\n" for h in HEADERS)
     enums = re.findall(r"\b(FSCONFIG_\w+)\b", " ".join(flags.FSCONFIG))
     body = "".join(f'#ifdef {n}\nprintf("{n} %llu\\n", (unsigned long long)({n}));\n#endif\n' for n in names)
@@ -49,7 +51,9 @@ def test_flags_are_the_kernels(constants: dict[str, int], table: str) -> None:
 
 def test_capabilities_are_the_kernels(constants: dict[str, int]) -> None:
     """Each capability stands at its own number."""
-    assert [constants[name] for name in flags.CAPABILITIES if name in constants] == list(range(sum(n in constants for n in flags.CAPABILITIES)))
+    assert [constants[name] for name in flags.CAPABILITIES if name in constants] == list(
+        range(sum(n in constants for n in flags.CAPABILITIES))
+    )
 
 
 def test_limits_are_the_kernels(constants: dict[str, int]) -> None:

@@ -65,12 +65,14 @@ LAYERS = Overlay(["/layers/a", "/layers/b"], "/c/upper", "/c/work", "/c/merged")
 def planned(change: Callable[[dict], object] = lambda spec: None, **more: Any) -> Plan:
     spec = copy.deepcopy(SPEC)
     change(spec)
-    return make_plan(spec, ident="id", bundle="/bundle", cgroup=more.pop("cgroup", Group()), overlay=more.pop("overlay", LAYERS), **more)
+    return make_plan(
+        spec, ident="id", bundle="/bundle", cgroup=more.pop("cgroup", Group()), overlay=more.pop("overlay", LAYERS), **more
+    )
 
 
 def at(ops: list[Op], call: str, *first: object) -> int:
     """The place of the only call whose arguments begin like this."""
-    (found,) = [i for i, op in enumerate(ops) if op.call == call and op.args[:len(first)] == first]
+    (found,) = [i for i, op in enumerate(ops) if op.call == call and op.args[: len(first)] == first]
     return found
 
 
@@ -90,14 +92,18 @@ def test_dies_with_its_parent_from_the_first_op() -> None:
 def test_nobody_can_look_into_it() -> None:
     """PR_SET_DUMPABLE 0 comes before any descriptor of the host is opened (CVE-2016-9962)."""
     ops = planned().container
-    assert at(ops, "prctl", PR["PR_SET_DUMPABLE"], 0) < min(i for i, op in enumerate(ops) if op.call in ("openat2", "open_tree", "mount"))
+    assert at(ops, "prctl", PR["PR_SET_DUMPABLE"], 0) < min(
+        i for i, op in enumerate(ops) if op.call in ("openat2", "open_tree", "mount")
+    )
 
 
 def test_mounts_are_private_before_the_first_one() -> None:
     """No mount of the container reaches the host."""
     ops = planned().container
     private = at(ops, "mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"])
-    assert private < min(i for i, op in enumerate(ops) if op.call in ("move_mount", "fsmount") or op.call == "mount" and i != private)
+    assert private < min(
+        i for i, op in enumerate(ops) if op.call in ("move_mount", "fsmount") or op.call == "mount" and i != private
+    )
 
 
 def test_root_is_left_after_all_that_needs_the_host() -> None:
@@ -105,7 +111,11 @@ def test_root_is_left_after_all_that_needs_the_host() -> None:
     ops = planned().container
     pivot = at(ops, "pivot_root", ".", ".")
     assert ops[pivot + 1].call == "umount2"
-    assert not [op for op in ops[pivot:] if op.call in ("openat2", "open_tree", "move_mount", "mount", "mknodat") or op.kind in (MAKE, WRITE)]
+    assert not [
+        op
+        for op in ops[pivot:]
+        if op.call in ("openat2", "open_tree", "move_mount", "mount", "mknodat") or op.kind in (MAKE, WRITE)
+    ]
     assert why(ops, "is to be hidden") < pivot
 
 
@@ -226,7 +236,10 @@ def test_a_plan_can_be_encoded() -> None:
 def test_namespaces() -> None:
     """New ones are flags of the clone; a unified cgroup is entered by it."""
     flags = planned().flags
-    assert flags == CLONE["CLONE_NEWNS"] | CLONE["CLONE_NEWPID"] | CLONE["CLONE_NEWNET"] | CLONE["CLONE_NEWIPC"] | CLONE["CLONE_NEWUTS"]
+    assert (
+        flags
+        == CLONE["CLONE_NEWNS"] | CLONE["CLONE_NEWPID"] | CLONE["CLONE_NEWNET"] | CLONE["CLONE_NEWIPC"] | CLONE["CLONE_NEWUTS"]
+    )
     assert planned(cgroup=Group("/sys/fs/cgroup/x")).flags == flags | CLONE["CLONE_INTO_CGROUP"]
 
 
@@ -234,7 +247,11 @@ def test_joined_namespaces() -> None:
     """By path, opened before the root changes; the pid namespace is the parent's to join."""
 
     def change(spec: dict) -> None:
-        spec["linux"]["namespaces"] = [{"type": "mount"}, {"type": "network", "path": "/proc/7/ns/net"}, {"type": "pid", "path": "/proc/7/ns/pid"}]
+        spec["linux"]["namespaces"] = [
+            {"type": "mount"},
+            {"type": "network", "path": "/proc/7/ns/net"},
+            {"type": "pid", "path": "/proc/7/ns/pid"},
+        ]
 
     plan = planned(change)
     assert plan.flags == CLONE["CLONE_NEWNS"]
@@ -363,7 +380,9 @@ def test_last_op_is_the_program() -> None:
 
 def test_exec_plan() -> None:
     """exec joins by pidfd after its limits are set, opens its folder below the container's root, and ends as a start does."""
-    plan = make_exec_plan({"process": SPEC["process"], "mounts": [], "root": {}}, ident="id", pid=os.getpid(), pidfd=9, cgroup=Group())
+    plan = make_exec_plan(
+        {"process": SPEC["process"], "mounts": [], "root": {}}, ident="id", pid=os.getpid(), pidfd=9, cgroup=Group()
+    )
     ops = plan.container
     join = at(ops, "setns")
     assert list(plan.inherit.values()) == [9]

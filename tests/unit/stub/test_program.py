@@ -100,7 +100,9 @@ def test_only_named_errnos_are_forgiven(tmp_path: Path) -> None:
 def test_descriptors_are_passed_on_and_close_on_exec(tmp_path: Path) -> None:
     """A slot takes the descriptor that an op yields, and is passed as an argument to the next."""
     slot = Slot("folder")
-    failed, results, p = run(openat2(None, str(tmp_path), O["O_PATH"], out=slot, why=""), syscall("symlinkat", "target", slot, "link", why=""))
+    failed, results, p = run(
+        openat2(None, str(tmp_path), O["O_PATH"], out=slot, why=""), syscall("symlinkat", "target", slot, "link", why="")
+    )
     assert failed == -1
     assert os.readlink(tmp_path / "link") == "target"
     assert results[0].value == p.descriptor(slot)
@@ -148,7 +150,9 @@ def test_no_file_is_left_open(tmp_path: Path) -> None:
     root, slot = Slot("root"), Slot("made")
     before = set(os.listdir("/proc/self/fd"))
     _, _, p = run(write_file(f"{tmp_path}/file", "x", why=""), make(root, "a/b/c/d", out=slot, why=""), fds={root: folder})
-    assert {int(n) for n in set(os.listdir("/proc/self/fd")) - before if os.path.lexists(f"/proc/self/fd/{n}")} == {p.descriptor(slot)}
+    assert {int(n) for n in set(os.listdir("/proc/self/fd")) - before if os.path.lexists(f"/proc/self/fd/{n}")} == {
+        p.descriptor(slot)
+    }
     close(p, slot)
     os.close(folder)
 
@@ -180,7 +184,11 @@ def test_make_a_file(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     root, first, second = Slot("root"), Slot("first"), Slot("second")
     (tmp_path / "kept").write_text("content")
-    _, _, p = run(make(root, "a/b/file", out=first, why="", file=True, mode=0o640), make(root, "kept", out=second, why="", file=True), fds={root: folder})
+    _, _, p = run(
+        make(root, "a/b/file", out=first, why="", file=True, mode=0o640),
+        make(root, "kept", out=second, why="", file=True),
+        fds={root: folder},
+    )
     assert (tmp_path / "a" / "b" / "file").is_file()
     assert (tmp_path / "a" / "b").is_dir()
     assert (tmp_path / "kept").read_text() == "content"
@@ -210,7 +218,7 @@ def test_structs_that_point() -> None:
     struct = PointerTo(bytes(24), 8, b"first", more=((16, b"second"),))
     failed, _, p = run(syscall("umask", 0o022, struct, why="its second argument is looked at by nobody"))
     assert failed == -1
-    at = int.from_bytes(p.code[FIRST_ARGUMENT + 8:FIRST_ARGUMENT + 16], "little")
+    at = int.from_bytes(p.code[FIRST_ARGUMENT + 8 : FIRST_ARGUMENT + 16], "little")
     first, second = (int.from_bytes(ctypes.string_at(at + offset, 8), "little") for offset in (8, 16))
     assert (ctypes.string_at(first, 5), ctypes.string_at(second, 6)) == (b"first", b"second")
     assert ctypes.string_at(at, 8) == bytes(8)
@@ -220,7 +228,7 @@ def test_results_in_the_plans_own_bytes() -> None:
     """A Blob that a call fills is filled in the program's bytes: prlimit64(2) writes the limit there."""
     failed, _, p = run(syscall("prlimit64", 0, resource.RLIMIT_NOFILE, 0, Blob(bytes(16)), why=""))
     assert failed == -1
-    at = int.from_bytes(p.code[FIRST_ARGUMENT + 24:FIRST_ARGUMENT + 32], "little")
+    at = int.from_bytes(p.code[FIRST_ARGUMENT + 24 : FIRST_ARGUMENT + 32], "little")
     assert ctypes.string_at(at, 8) == resource.getrlimit(resource.RLIMIT_NOFILE)[0].to_bytes(8, "little")
 
 
@@ -264,7 +272,11 @@ def test_wait_is_an_error_when_the_parent_is_gone() -> None:
 
 def test_execute_that_can_not() -> None:
     """The errno of what was found counts: EACCES before ENOENT, as in execvp(3)."""
-    for paths, error in (([("/no/such"), "/etc/passwd"], errno.EACCES), (["/no/such", "/nor/this"], errno.ENOENT), (["/etc/passwd/x"], errno.ENOENT)):
+    for paths, error in (
+        ([("/no/such"), "/etc/passwd"], errno.EACCES),
+        (["/no/such", "/nor/this"], errno.ENOENT),
+        (["/etc/passwd/x"], errno.ENOENT),
+    ):
         failed, results, _ = run(execute(paths, ["x"], [], why=""))
         assert (failed, results[0].errno) == (0, error)
 
@@ -302,7 +314,9 @@ def test_stub_becomes_the_program() -> None:
 
 def test_stub_tells_what_failed(tmp_path: Path) -> None:
     """The results are in the shared memory when it has ended."""
-    status, p, _ = stub(mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/a", why=""), execute(["/bin/true"], ["true"], [], why=""))
+    status, p, _ = stub(
+        mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/a", why=""), execute(["/bin/true"], ["true"], [], why="")
+    )
     assert os.waitstatus_to_exitcode(status) == 122
     assert p.failed() == 1
     assert states(p.results()) == [DONE, FAILED, PENDING]
