@@ -52,10 +52,19 @@ def stop(container: Container, *, seconds: float | None = None, sig: str = "") -
 
 
 def settle(container: Container) -> None:
-    """Waits until whoever cares for an ended container has cleaned up; does it if they are gone."""
-    life = Life.take(container.config, container.ident, wait=True)
-    if life:
-        end.finish(container, life)
+    """Waits until whoever starts a container or cleans up after it is done; cleans up if they are gone.
+
+    Returns at once for a container that runs.
+    """
+    while True:
+        life = Life.take(container.config, container.ident)
+        if life:
+            end.finish(container, life)
+            return
+        state = container.live()
+        if state and state.get("status") == "running" or not os.path.exists(f"{container.config.state}/containers/{container.ident}"):
+            return
+        sleep(0.002)
 
 
 def wait(container: Container) -> int:

@@ -80,8 +80,8 @@ class Life:
         return cls(path, ident, lock)
 
     @classmethod
-    def take(cls, config: Config, ident: str, *, wait: bool = False) -> Life | None:
-        """Takes over a state folder that nobody cares for; None if there is none or (without wait) somebody does."""
+    def take(cls, config: Config, ident: str) -> Life | None:
+        """Takes over a state folder that nobody cares for; None if there is none or somebody does."""
         path = f"{config.state}/containers/{ident}"
         while True:
             try:
@@ -89,7 +89,7 @@ class Life:
             except FileNotFoundError:
                 return None
             try:
-                flock(lock, LOCK_EX | (0 if wait else LOCK_NB))
+                flock(lock, LOCK_EX | LOCK_NB)
             except BlockingIOError:
                 os.close(lock)
                 return None
