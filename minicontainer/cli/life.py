@@ -46,21 +46,20 @@ def start_(config: Config, argv: list[str]) -> int:
         from minicontainer.cli.notes import Notes
         from minicontainer.engine.run import run_here
 
-        return run_here(container, _begin(container), stdio=(0 if values["interactive"] else -1, 1, 2), observer=Notes())
+        life = actions.begin(container)
+        if life is None:
+            raise Conflict(f"container {container.name} was started meanwhile", "see it with `minicontainer logs -f`")
+        return run_here(container, life, stdio=(0 if values["interactive"] else -1, 1, 2), observer=Notes())
     return for_each(names, lambda name: _start(config, find(config, name)))
-
-
-def _begin(container: Container) -> Life:
-    actions.settle(container)
-    return Life.begin(container.config, container.ident)
 
 
 def _start(config: Config, container: Container) -> None:
     from minicontainer.cli.notes import Notes
     from minicontainer.engine.start import start_detached
 
-    if not container.live():
-        start_detached(container, _begin(container), launcher(config, container.ident), Notes())
+    life = actions.begin(container)
+    if life:
+        start_detached(container, life, launcher(config, container.ident), Notes())
 
 
 def stop_(config: Config, argv: list[str]) -> int:

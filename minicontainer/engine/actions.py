@@ -10,7 +10,7 @@ from minicontainer.engine import container as box
 from minicontainer.engine import end
 from minicontainer.engine.container import SHORT, Container, Life
 from minicontainer.engine.values import signal_number
-from minicontainer.errors import Conflict, KernelError
+from minicontainer.errors import Conflict, KernelError, NotFound
 from minicontainer.kernel import calls
 from minicontainer.runtime.cgroups import cgroup_of
 
@@ -65,6 +65,25 @@ def settle(container: Container) -> None:
         if state and state.get("status") == "running" or not os.path.exists(f"{container.config.state}/containers/{container.ident}"):
             return
         sleep(0.002)
+
+
+def begin(container: Container) -> Life | None:
+    """A new life of a container that does not run, to start it; None if it runs, which somebody else may just have done.
+
+    NotFound if it was removed meanwhile.
+    """
+    while True:
+        settle(container)
+        if container.live():
+            return None
+        try:
+            life = Life.begin(container.config, container.ident)
+        except Conflict:
+            continue  # another start or removal was quicker: wait for it, and look again
+        if os.path.exists(f"{container.dir}/container.json"):
+            return life
+        life.end()
+        raise NotFound(f"No such container: {container.name}", "it was removed just now")
 
 
 def wait(container: Container) -> int:
