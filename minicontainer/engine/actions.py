@@ -62,7 +62,9 @@ def settle(container: Container) -> None:
             end.finish(container, life)
             return
         state = container.live()
-        if state and state.get("status") == "running" or not os.path.exists(f"{container.config.state}/containers/{container.ident}"):
+        if state and state.get("status") == "running":
+            return
+        if not os.path.exists(f"{container.config.state}/containers/{container.ident}"):
             return
         sleep(0.002)
 
