@@ -141,7 +141,11 @@ def test_namespaces_are_its_own(sections: dict[str, str]) -> None:
 
 def test_cgroups_can_not_be_written(sections: dict[str, str]) -> None:
     """No group can be made and no file written (release_agent, CVE-2022-0492, is out of reach)."""
-    errors = [line for line in sections["cgroup"].splitlines() if "can't" in line or "touch:" in line]
+    errors = [
+        line
+        for line in sections["cgroup"].splitlines()
+        if ("can't" in line or "touch:" in line) and not line.endswith("Not a directory")
+    ]
     assert len(errors) >= 2
     assert all("Read-only file system" in line for line in errors if "File exists" not in line), errors
     assert "release_agent" not in sections["cgroup"]

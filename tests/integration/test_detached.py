@@ -110,6 +110,20 @@ def test_logs(engine: Engine) -> None:
     assert stamped.startswith(time.strftime("%Y-", time.gmtime()))
 
 
+def test_logs_since_and_until(engine: Engine) -> None:
+    """--since and --until take a time stamp or a duration."""
+    name = engine.detached(IMAGE, "sh", "-c", "echo early; while [ ! -e /go ]; do sleep 0.1; done; echo late")
+    until(lambda: "early" in engine.ok("logs", name), "the first line is there")
+    stamp = engine.ok("logs", "-t", name).split()[0]
+    engine.ok("exec", name, "touch", "/go")
+    assert engine.ok("wait", name) == "0\n"
+    assert engine.ok("logs", "--since", "10m", name) == "early\nlate\n"
+    assert engine.ok("logs", "--until", "10m", name) == ""
+    late = engine.ok("logs", "-t", "--tail", "1", name).split()[0]
+    assert engine.ok("logs", "--since", late, name) == "late\n"
+    assert "late" not in engine.ok("logs", "--until", stamp, name)
+
+
 def test_logs_follow(engine: Engine) -> None:
     """logs -f shows lines as they come and ends with the container."""
     name = engine.detached(IMAGE, "sh", "-c", "echo first; while [ ! -e /go ]; do sleep 0.1; done; echo second")

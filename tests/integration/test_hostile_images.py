@@ -29,7 +29,7 @@ def test_mount_on_a_link_of_the_image(engine: Engine, rootfs: Path, tmp_path: Pa
         assert str(tmp_path / "shared") not in f.read()
 
 
-@pytest.mark.parametrize("name", ["dev", "proc", "sys"])
+@pytest.mark.parametrize("name", ["dev", "proc", "sys", "etc"])
 @pytest.mark.parametrize("target", ["/etc", "../outside", "/proc/self/root"])
 def test_system_folder_that_is_a_link(engine: Engine, rootfs: Path, tmp_path: Path, name: str, target: str) -> None:
     """CVE-2026-41579, CVE-2026-47766: /dev, /proc or /sys as a symlink in the image never leads out of it, and no node is made there."""
