@@ -49,8 +49,16 @@ class Runtime:
         (self.bundle / "config.json").write_text(json.dumps(spec))
 
     def __call__(self, *argv: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([PROGRAM, "--root", str(self.root), *argv], cwd=self.bundle, stdin=subprocess.DEVNULL, stdout=stdout,
-                              stderr=subprocess.PIPE if stdout == subprocess.PIPE else stdout, text=True, timeout=SECONDS, check=False)
+        return subprocess.run(
+            [PROGRAM, "--root", str(self.root), *argv],
+            cwd=self.bundle,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE if stdout == subprocess.PIPE else stdout,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
 
 
 @pytest.fixture
@@ -128,8 +136,12 @@ def test_what_is_not_there_is_refused_by_name(oci: Runtime) -> None:
     spec = json.loads((oci.bundle / "config.json").read_text())
     spec["hooks"] = {"poststop": [{"path": "/bin/true"}]}
     (oci.bundle / "config.json").write_text(json.dumps(spec))
-    for argv, text in ((("run", "one"), "hooks are not run yet"), (("features",), "'features' is not there yet"),
-                       (("--systemd-cgroup", "list"), "systemd cgroup driver"), (("run", "../x"), "invalid container id")):
+    for argv, text in (
+        (("run", "one"), "hooks are not run yet"),
+        (("features",), "'features' is not there yet"),
+        (("--systemd-cgroup", "list"), "systemd cgroup driver"),
+        (("run", "../x"), "invalid container id"),
+    ):
         done = oci(*argv)
         assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
     assert not oci.root.exists() or os.listdir(oci.root) == []

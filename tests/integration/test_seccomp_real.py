@@ -24,9 +24,11 @@ MAGIC, PROBED, LAST = 0x5ECC0B, 177, 600
 PODMANS_PROFILE = "/usr/share/containers/seccomp.json"
 
 # (number, argument 0, argument 1) of x86_64: socket, personality, clone with each kind of argument
-ARGUMENTS = [(41, family, 0) for family in (*range(50), 70, 2**32 + 2, 2**32 + 40, 2**63 + 38)] \
-    + [(135, value, 0) for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF, 1, 0x40000, 2**64 - 1)] \
+ARGUMENTS = (
+    [(41, family, 0) for family in (*range(50), 70, 2**32 + 2, 2**32 + 40, 2**63 + 38)]
+    + [(135, value, 0) for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF, 1, 0x40000, 2**64 - 1)]
     + [(56, flags, 0) for flags in (17, 0x3D0F00, *(1 << bit for bit in range(32)), 2**40)]
+)
 
 
 def _filter(instructions: bytes) -> None:
@@ -77,8 +79,13 @@ def _with_runc(bundle: str, profile: dict, capabilities: list[str]) -> list[tupl
     spec["linux"]["maskedPaths"] = spec["linux"]["readonlyPaths"] = []
     with open(f"{bundle}/config.json", "w", encoding="utf-8") as f:
         json.dump(spec, f)
-    done = subprocess.run(["runc", "--root", f"{bundle}/state", "run", f"seccomp-probe-{os.getpid()}"], cwd=bundle,
-                          capture_output=True, preexec_fn=_answer_probes, check=False)
+    done = subprocess.run(
+        ["runc", "--root", f"{bundle}/state", "run", f"seccomp-probe-{os.getpid()}"],
+        cwd=bundle,
+        capture_output=True,
+        preexec_fn=_answer_probes,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return _parse(done.stdout)
 
@@ -106,8 +113,9 @@ def _differences(bundle: str, profile: dict, capabilities: list[str]) -> list[tu
 ALL = [*DOCKER_CAPABILITIES, *(cap for cap in seccomp.RELEVANT if cap not in DOCKER_CAPABILITIES)]
 
 
-@pytest.mark.parametrize("capabilities", [[], DOCKER_CAPABILITIES, ALL, [*DOCKER_CAPABILITIES, "CAP_SYS_ADMIN"]],
-                         ids=["none", "docker", "all", "admin"])
+@pytest.mark.parametrize(
+    "capabilities", [[], DOCKER_CAPABILITIES, ALL, [*DOCKER_CAPABILITIES, "CAP_SYS_ADMIN"]], ids=["none", "docker", "all", "admin"]
+)
 def test_the_default_profile_allows_what_runc_makes_of_it(bundle, capabilities):
     """Every system call number of each ABI, and the arguments that matter, get the same answer from the kernel."""
     assert _differences(bundle, seccomp.DEFAULT, capabilities) == []
@@ -132,7 +140,8 @@ def test_podmans_and_dockers_defaults_differ_where_they_say_so(bundle):
         pytest.skip("needs the profile of golang-github-containers-common")
     dockers, podmans = (
         {nr: errno for abi, nr, errno in reversed(_with_ours(bundle, profile, DOCKER_CAPABILITIES)) if abi == "native"}
-        for profile in (seccomp.DEFAULT, podman))  # reversed, so that the call without arguments counts
+        for profile in (seccomp.DEFAULT, podman)
+    )  # reversed, so that the call without arguments counts
     looser = {nr for nr, errno in podmans.items() if errno == PROBED and dockers[nr] != PROBED}
     tighter = {nr for nr, errno in podmans.items() if errno != PROBED and dockers[nr] == PROBED}
     if os.uname().machine == "x86_64":
