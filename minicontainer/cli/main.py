@@ -10,6 +10,7 @@ import os
 import sys
 
 from minicontainer import __version__
+from minicontainer.cli.common import unspoilt
 from minicontainer.cli.flags import Flag, help_text, parse
 from minicontainer.engine.config import Config
 from minicontainer.errors import MinicontainerError, UsageError
@@ -97,6 +98,7 @@ def dispatch(argv: list[str]) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The entry point; never returns."""
+    unspoilt()
     gc.disable()  # a verb lives for milliseconds and frees by reference counts; those that stay switch it on again
     code = 0
     try:

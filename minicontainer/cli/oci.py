@@ -6,6 +6,7 @@ import os
 import sys
 
 from minicontainer import __version__, fastjson
+from minicontainer.cli.common import unspoilt
 from minicontainer.cli.flags import Flag, parse
 from minicontainer.engine.values import signal_number
 from minicontainer.errors import MinicontainerError, UsageError
@@ -222,6 +223,7 @@ VERBS = {
 
 def main() -> None:
     """The entry point; never returns. runc's exit codes: 1 for what the runtime could not do, 255 for exec."""
+    unspoilt()
     values: dict = {}
     verb = ""
     try:

@@ -112,7 +112,10 @@ class Launch:
         try:
             self.pid, self.pidfd = spawn.spawn(stub, fds, plan.flags, cgroup_fd=cgroup_fd)
         except KernelError as e:
-            raise StartError(e.call, "", e.errno, clone_hint(e.errno)) from None
+            few = e.call == "execveat" and e.errno in (22, 24)  # fcntl(2), F_DUPFD: above RLIMIT_NOFILE
+            raise StartError(
+                e.call, "", e.errno, "raise the limit of open files: ulimit -n 1024" if few else clone_hint(e.errno)
+            ) from None
         finally:
             self.clone_ns = clock_gettime_ns(1) - self.clone_begin_ns
             for fd in (stub, cgroup_fd):

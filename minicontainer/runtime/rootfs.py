@@ -179,7 +179,9 @@ class Rootfs:
         here = ops.open(None, "/proc/self/ns/mnt", 0, name="our mount namespace", why="the way back")
         there = ops.open(None, f"/proc/{pid}/ns/mnt", 0, name=f"mount namespace of {pid}", why=f"{source} is mounted in there")
         ops.call("setns", there, CLONE["CLONE_NEWNS"], why="the kernel copies only mounts of the namespace that one is in")
-        inside = ops.open(None, "/" + rest[0], O["O_PATH"], name=source, resolve=RESOLVE_NO_SYMLINKS, why="no link of its container is followed")
+        inside = ops.open(
+            None, "/" + rest[0], O["O_PATH"], name=source, resolve=RESOLVE_NO_SYMLINKS, why="no link of its container is followed"
+        )
         tree = ops.clone_tree(inside, "", recursive=recursive, why=why)
         ops.call("setns", here, CLONE["CLONE_NEWNS"], why="back")
         return tree

@@ -183,6 +183,7 @@ def hint(op: Op, errno: int) -> str:
             "prlimit64",
             "EPERM",
         ): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
+        ("move_mount", "EINVAL"): "a file can be mounted on a file only, and a folder on a folder",
         ("write_file", "EACCES"): "the host refuses this value",
         ("write_file", "ENOENT"): "this kernel has no such setting",
         ("write_file", "EBUSY"): "the cgroup is in use",

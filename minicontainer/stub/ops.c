@@ -11,6 +11,7 @@
 #include <linux/time_types.h>
 
 #define PATH_MAX 4096
+#define LINKS_AT_MOST 40 /* as many as the kernel follows, path_resolution(7) */
 
 static uint64_t now_ns(void)
 {
@@ -40,9 +41,30 @@ static long op_write(int dir, const char *path, const char *data, uint64_t len, 
 	return n < 0 || n == (long)len ? n : -EIO;
 }
 
-/* O_PATH descriptor of `path` below `root`, made where it is missing.  Every prefix is resolved by openat2 inside
- * root, so a symlink of an image leads nowhere else; what is new is made by its parent's descriptor. */
-static long op_make(int root, const char *path, uint64_t mode, int file)
+/* In `path` the link `name`, which ends at `end`, is replaced by its target; EEXIST if it is no link. */
+static long follow(int parent, char *path, const char *name, size_t begin, size_t end)
+{
+	char link[PATH_MAX], rest[PATH_MAX];
+	long n = sys4(__NR_readlinkat, parent, name, link, sizeof link);
+	size_t i = 0, to = n > 0 && link[0] == '/' ? 0 : begin;
+
+	if (n < 0)
+		return -EEXIST;
+	while (path[end])
+		rest[i++] = path[end++];
+	rest[i] = 0;
+	if (to + (size_t)n + i >= PATH_MAX)
+		return -ENAMETOOLONG;
+	for (long k = 0; k < n; k++)
+		path[to++] = link[k];
+	for (i = 0; rest[i]; i++)
+		path[to++] = rest[i];
+	path[to] = 0;
+	return -EEXIST;
+}
+
+/* One walk along `path`; EEXIST after it met a link to what is not there yet, which is then replaced in `path`. */
+static long make_along(int root, char *path, uint64_t mode, int file)
 {
 	const uint64_t in_root = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 	char prefix[PATH_MAX];
@@ -52,14 +74,12 @@ static long op_make(int root, const char *path, uint64_t mode, int file)
 	if (fd != -ENOENT)
 		return fd;
 	while (path[i]) {
-		while (path[i] == '/' && i < PATH_MAX - 1)
+		while (path[i] == '/')
 			prefix[i] = '/', i++;
 		name = i;
-		while (path[i] && path[i] != '/' && i < PATH_MAX - 1)
+		while (path[i] && path[i] != '/')
 			prefix[i] = path[i], i++;
-		if (i >= PATH_MAX - 1)
-			fd = -ENAMETOOLONG;
-		if (i == name || fd == -ENAMETOOLONG)
+		if (i == name)
 			break;
 		prefix[i] = 0;
 		fd = openat2(root, prefix, O_PATH, 0, in_root);
@@ -71,6 +91,8 @@ static long op_make(int root, const char *path, uint64_t mode, int file)
 			} else {
 				fd = sys3(__NR_mkdirat, parent, prefix + name, file ? 0755 : mode);
 			}
+			if (fd == -EEXIST)
+				fd = follow(parent, path, prefix + name, name, i);
 			if (fd >= 0)
 				fd = openat2(root, prefix, O_PATH, 0, in_root);
 		}
@@ -80,9 +102,26 @@ static long op_make(int root, const char *path, uint64_t mode, int file)
 		if (fd < 0)
 			break;
 	}
-	if (fd < 0 && parent >= 0 && parent != root)
-		sys1(__NR_close, parent);
 	return fd;
+}
+
+/* O_PATH descriptor of `path` below `root`, made where it is missing.  Every prefix is resolved by openat2 inside
+ * root, so a symlink of an image leads nowhere else; what is new is made by its parent's descriptor.  The target of a
+ * link to nothing is made too: /etc/resolv.conf is often one into /run. */
+static long op_make(int root, const char *path, uint64_t mode, int file)
+{
+	char way[PATH_MAX];
+	long fd = -EEXIST;
+	size_t i = 0;
+
+	for (; path[i] && i < PATH_MAX - 1; i++)
+		way[i] = path[i];
+	way[i] = 0;
+	if (path[i])
+		return -ENAMETOOLONG;
+	for (int links = 0; fd == -EEXIST && links < LINKS_AT_MOST; links++)
+		fd = make_along(root, way, mode, file);
+	return fd == -EEXIST ? -ELOOP : fd;
 }
 
 static long op_rtnl(int sock, const void *message, uint64_t len)

@@ -117,6 +117,23 @@ def test_a_reader_that_goes_away_does_not_hang(engine: Engine) -> None:
         assert running.wait(60) != 0
 
 
+def test_closed_streams(engine: Engine) -> None:
+    """A caller without streams (`<&- >&- 2>&-`): what the container prints goes nowhere, and into no file of ours."""
+    words = " ".join(engine.enter("run", "--name", "mute", "--network", "none", IMAGE, "sh", "-c", "'echo out; echo err >&2; cat'"))
+    done = subprocess.run(["sh", "-c", f"{words} <&- >&- 2>&-"], check=False)
+    assert done.returncode == 0
+    logs = engine.do("logs", "mute")
+    assert (logs.out, logs.err) == ("out\n", "err\n")
+    assert engine.field("mute", "{{.State.Status}}") == "exited"
+
+
+def test_few_descriptors(engine: Engine) -> None:
+    """A limit of open files that is too small is named."""
+    done = engine.do("run", "--rm", "--network", "none", IMAGE, "true", prefix=("prlimit", "--nofile=64:64"))
+    assert done.code == 125
+    assert "ulimit -n" in done.err
+
+
 # -- what runs -------------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -96,3 +97,35 @@ def test_an_anonymous_volume_goes_with_its_container(engine: Engine) -> None:
     engine.ok("start", name)
     assert engine.ok("wait", name) == "0\n"
     assert engine.ok("logs", name) == "kept\n"  # the second start found the first one's volume
+
+
+def test_resolver_that_is_a_link_to_nothing(engine: Engine, rootfs: Path) -> None:
+    """Images of systems with systemd-resolved have /etc/resolv.conf as a link into /run: its target is made and used, inside."""
+    os.symlink("../run/systemd/resolve/stub-resolv.conf", rootfs / "etc" / "resolv.conf")
+    done = engine.box("--rootfs", str(rootfs), "sh", "-c", "cat /etc/resolv.conf; grep -c resolv.conf /proc/mounts")
+    assert done.code == 0, done
+    assert done.out.endswith("\n1\n")
+    assert (rootfs / "run" / "systemd" / "resolve" / "stub-resolv.conf").is_file()
+
+
+def test_files_are_for_all_users(engine: Engine) -> None:
+    """Whatever the caller's umask is, other users than root read the network's files and enter volumes."""
+    old = os.umask(0o077)
+    try:
+        out = engine.sh(
+            "cat /etc/hosts /etc/hostname >/dev/null && cd /vol && cat /etc/resolv.conf >/dev/null && echo ok",
+            "-u",
+            "nobody",
+            "-v",
+            "/vol",
+        )
+    finally:
+        os.umask(old)
+    assert out == "ok\n"
+
+
+def test_a_file_on_a_folder(engine: Engine) -> None:
+    """A file can't be mounted on a folder: the error says which step, and what is possible."""
+    done = engine.box("-v", "/etc/passwd:/etc", IMAGE, "true")
+    assert done.code == 125
+    assert done.err.splitlines()[1] == "a file can be mounted on a file only, and a folder on a folder"

@@ -179,6 +179,49 @@ def test_make(tmp_path: Path, path: str, made: str) -> None:
     os.close(folder)
 
 
+@pytest.mark.parametrize("file", [True, False])
+@pytest.mark.parametrize(
+    ("target", "made"),
+    [
+        ("nowhere/at/all", "etc/nowhere/at/all"),
+        ("/run/x", "run/x"),
+        ("../run/systemd/resolv.conf", "run/systemd/resolv.conf"),
+        ("../../../../../tmp/x", "tmp/x"),
+        ("second", "third/x"),
+        ("/there/new", "there/new"),
+    ],
+)
+def test_make_behind_a_link_to_nothing(tmp_path: Path, target: str, made: str, file: bool) -> None:
+    """The target of a link that leads to nothing is made, within the root: /etc/resolv.conf is often one into /run."""
+    top = tmp_path / "root"
+    (top / "etc").mkdir(parents=True)
+    (top / "there").mkdir()
+    os.symlink(target, top / "etc" / "link")
+    os.symlink("/third/x", top / "etc" / "second")
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    root, slot = Slot("root"), Slot("made")
+    failed, _, p = run(make(root, "etc/link", out=slot, why="", file=file), fds={root: folder})
+    assert failed == -1
+    assert os.path.realpath(f"/proc/self/fd/{p.descriptor(slot)}") == str(top / made)
+    assert (top / made).is_file() == file
+    assert sorted(os.listdir(tmp_path)) == ["root"]
+    close(p, slot)
+    os.close(folder)
+
+
+def test_make_below_a_link_to_nothing(tmp_path: Path) -> None:
+    """Also in the middle of a path: /var/run/x, where /var/run leads to a /run that is not there."""
+    (tmp_path / "var").mkdir()
+    os.symlink("/run", tmp_path / "var" / "run")
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    root, slot = Slot("root"), Slot("made")
+    failed, _, p = run(make(root, "var/run/docker.sock", out=slot, why="", file=True), fds={root: folder})
+    assert failed == -1
+    assert (tmp_path / "run" / "docker.sock").is_file()
+    close(p, slot)
+    os.close(folder)
+
+
 def test_make_a_file(tmp_path: Path) -> None:
     """The last part is a file, the ones before are folders; what is there is left as it is."""
     folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
@@ -197,14 +240,14 @@ def test_make_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "error"), [("file/below", errno.ENOTDIR), ("loop/x", errno.ELOOP), ("x" * 300, errno.ENAMETOOLONG),
-                                             ("/".join(["y" * 100] * 50), errno.ENAMETOOLONG), ("dangling", errno.EEXIST)])  # fmt: skip
+                                             ("/".join(["y" * 100] * 50), errno.ENAMETOOLONG), ("up", errno.ELOOP)])  # fmt: skip
 def test_make_refuses(tmp_path: Path, path: str, error: int) -> None:
-    """A file in the way, a loop of links, a path too long, a link to nowhere: an error, and nothing outside is made."""
+    """A file in the way, a loop of links, a path too long: an error, and nothing outside is made."""
     top = tmp_path / "root"
     top.mkdir()
     (top / "file").touch()
     os.symlink("loop", top / "loop")
-    os.symlink("nowhere/at/all", top / "dangling")
+    os.symlink("up", top / "up")
     folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     root = Slot("root")
     failed, results, _ = run(make(root, path, out=Slot("made"), why=""), fds={root: folder})
