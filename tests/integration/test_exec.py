@@ -121,7 +121,7 @@ def test_ends_with_its_command(engine: Engine, box: str) -> None:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         running.kill()
-    until(lambda: "501" not in engine.ok("exec", box, "ps"), "it is gone")
+    until(lambda: "sleep 501" not in engine.ok("exec", box, "ps"), "it is gone")
 
 
 def test_ends_with_the_container(engine: Engine, box: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import stat
@@ -19,16 +21,39 @@ from tests.integration.engine import IMAGE, Done, Engine, Terminal, until
 
 
 def test_stub_and_monitor_can_not_be_overwritten(engine: Engine) -> None:
-    """CVE-2019-5736: /proc/PID/exe of what enters a container is a sealed memory file until it is the user's program; the
-    files of the host stay as they are, whatever root in the container writes."""
+    """CVE-2019-5736: what enters a container is a sealed memory file, so a program that gets hold of /proc/PID/exe and waits until
+    it may be written has nothing of the host."""
     files = [f"{REPOSITORY}/minicontainer/stub/{name}" for name in ("stub", "monitor")]
     before = [os.stat(f).st_mtime_ns for f in files]
-    script = "while :; do for p in /proc/[0-9]*; do { echo x >$p/exe; } 2>/dev/null && echo overwritten $p; done; done"
+    script = """while :; do for p in /proc/[0-9]*; do (
+        exec 3<$p/exe || exit
+        link=$(readlink /proc/self/fd/3)
+        [ "$link" = /bin/busybox ] || { sleep 0.1; echo x >/proc/self/fd/3 && echo overwritten $link; }
+    ) 2>/dev/null; done; done"""
     name = engine.detached("--cap-add", "SYS_PTRACE", IMAGE, "sh", "-c", script)
     for _ in range(10):
         assert engine.do("exec", name, "true").code == 0
     assert "overwritten" not in engine.ok("logs", name)
     assert [os.stat(f).st_mtime_ns for f in files] == before
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_what_enters_a_container_is_sealed(engine: Engine, tmp_path: Path, verb: str) -> None:
+    """The same without chance: strace sees a memfd, with every seal, executed by its descriptor."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed: apt-get install strace")
+    words = (
+        ("run", "--rm", "--network", "none", IMAGE, "true")
+        if verb == "run"
+        else ("exec", engine.detached(IMAGE, "sleep", "600"), "true")
+    )
+    done = engine.do(*words, prefix=("strace", "-f", "-y", "-o", f"{tmp_path}/trace", "-e", "trace=fcntl,execveat"))
+    assert done.code == 0, done
+    trace = (tmp_path / "trace").read_text(errors="replace")
+    assert re.search(
+        r"fcntl\(\d+</memfd:minicontainer.*>, F_ADD_SEALS, F_SEAL_SEAL\|F_SEAL_SHRINK\|F_SEAL_GROW\|F_SEAL_WRITE\) += 0", trace
+    )
+    assert re.search(r'execveat\(\d+</memfd:minicontainer[^>]*>[^"]*, "", \["minicontainer"\], .*, AT_EMPTY_PATH\) = 0', trace)
 
 
 def test_shebang_of_proc_self_exe(engine: Engine, rootfs: Path) -> None:
@@ -108,14 +133,35 @@ def test_release_agent(engine: Engine) -> None:
     ).endswith("refused\n")
 
 
-def test_devices_are_denied_by_default(engine: Engine) -> None:
-    """The devices of the host can't be opened, though nodes for them can be made; an exec changes nothing of it."""
+@pytest.fixture
+def device(engine: Engine) -> tuple[str, int, int]:
+    """(kind, major, minor) of a device that a container can open as soon as its cgroup lets it."""
+    for kind, major, minor in (("c", 10, 229), ("c", 10, 200), ("c", 10, 237), ("c", 1, 11)):
+        rule = ("--device-cgroup-rule", f"{kind} {major}:{minor} rwm")
+        if engine.box(*rule, IMAGE, "sh", "-c", f"mknod /node {kind} {major} {minor} && : </node").code == 0:
+            return kind, major, minor
+    pytest.skip("this host has none of fuse, tun, loop-control, kmsg to try")
+
+
+def test_devices_are_denied_by_default(engine: Engine, device: tuple[str, int, int]) -> None:
+    """Other devices than docker's can't be opened, though nodes for them can be made; an exec changes nothing of it."""
+    kind, major, minor = device
     name = engine.detached(IMAGE, "sleep", "600")
     for words in (("exec", name), ("exec", "-u", "0", name), ("run", "--rm", "--network", "none", IMAGE)):
-        done = engine.do(*words, "sh", "-c", "mknod /kmsg c 1 11; head -c 1 /kmsg")
+        done = engine.do(*words, "sh", "-c", f"rm -f /node; mknod /node {kind} {major} {minor} && : </node")
         assert done.code != 0
         assert "Operation not permitted" in done.err
         assert engine.do(*words, "sh", "-c", "head -c 1 /dev/zero >/dev/null").code == 0
+
+
+def test_access_to_a_device_is_what_was_asked_for(engine: Engine, device: tuple[str, int, int]) -> None:
+    """--device gives the access that was asked for: reading is not writing."""
+    kind, major, minor = device
+    script = f"mknod /node {kind} {major} {minor}; (: </node) 2>&1 && echo read; (: >>/node) 2>&1 && echo wrote; true"
+    out = engine.sh(script, "--device-cgroup-rule", f"{kind} {major}:{minor} rm")
+    assert "read" in out.split()
+    assert "wrote" not in out.split()
+    assert "Operation not permitted" in out
 
 
 @pytest.mark.parametrize("name", ["kernel.core_pattern", "vm.overcommit_memory", "kernel.hostname", "fs.file-max", "kernel/core_pattern", "net/../kernel/core_pattern",
