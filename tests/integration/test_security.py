@@ -51,7 +51,7 @@ def test_what_enters_a_container_is_sealed(engine: Engine, tmp_path: Path, verb:
     assert done.code == 0, done
     trace = (tmp_path / "trace").read_text(errors="replace")
     assert re.search(
-        r"fcntl\(\d+</memfd:minicontainer.*>, F_ADD_SEALS, F_SEAL_SEAL\|F_SEAL_SHRINK\|F_SEAL_GROW\|F_SEAL_WRITE\) += 0", trace
+        r"fcntl\(\d+</memfd:minicontainer>\S*, F_ADD_SEALS, F_SEAL_SEAL\|F_SEAL_SHRINK\|F_SEAL_GROW\|F_SEAL_WRITE\) += 0", trace
     )
     assert re.search(r'execveat\(\d+</memfd:minicontainer[^>]*>[^"]*, "", \["minicontainer"\], .*, AT_EMPTY_PATH\) = 0', trace)
 
