@@ -108,7 +108,7 @@ def rm_(config: Config, argv: list[str]) -> int:
     """rm [OPTIONS] CONTAINER [CONTAINER...]"""
     flags = (
         Flag("force", "f", "bool", "Force the removal of a running container (uses SIGKILL)"),
-        Flag("volumes", "v", "bool", "Remove anonymous volumes associated with the container (they always are)"),
+        Flag("volumes", "v", "bool", "Remove anonymous volumes associated with the container"),
         Flag("all", kind="bool", help="All containers that do not run"),
     )
     parsed = _parse(flags, argv, "rm", "Remove one or more containers", minimum=0)
@@ -119,7 +119,7 @@ def rm_(config: Config, argv: list[str]) -> int:
         names = [c.ident for c in every(config) if values["force"] or not c.live()]
     else:
         at_least(names, 1, "rm")
-    return for_each(names, lambda n: actions.remove(find(config, n), force=values["force"]))
+    return for_each(names, lambda n: actions.remove(find(config, n), force=values["force"], volumes=values["volumes"]))
 
 
 def pause_(config: Config, argv: list[str]) -> int:

@@ -111,8 +111,8 @@ def _abandoned(container: Container) -> bool:
     return life is not None
 
 
-def remove(container: Container, *, force: bool = False) -> None:
-    """Removes a container and what it wrote. Conflict if it runs and is not forced."""
+def remove(container: Container, *, force: bool = False, volumes: bool = False) -> None:
+    """Removes a container and what it wrote; with volumes also its volumes without a name. Conflict if it runs and is not forced."""
     if container.live():
         if not force:
             raise Conflict(
@@ -124,7 +124,7 @@ def remove(container: Container, *, force: bool = False) -> None:
     if not os.path.exists(container.dir):
         return  # it was made with --rm
     life = Life.begin(container.config, container.ident)
-    life.save(status="removing", name=container.name, remove=True)
+    life.save(status="removing", name=container.name, remove=True, keep_volumes=not volumes)
     end.finish(container, life)
 
 

@@ -32,15 +32,15 @@ def finish(container: Container, life: Life) -> dict:
         cgroup.remove()
     ended = container.exit() or {"exit_code": KILLED, "signal": 9, "finished_ns": time_ns(), "oom": 0}
     if state.get("remove") or not container.record:
-        remove_files(container)
+        remove_files(container, volumes=not state.get("keep_volumes"))
     elif state.get("pid"):
         box.write_json(f"{container.dir}/exit.json", {**ended, "started_ns": state.get("started_ns")})
     life.end()
     return ended
 
 
-def remove_files(container: Container, name: str = "") -> None:
-    """A container's folder and name; its volumes without a name go with it."""
+def remove_files(container: Container, name: str = "", *, volumes: bool = True) -> None:
+    """A container's folder and name; with volumes also its volumes without a name."""
     name = name or container.record.get("name", "")
     config = container.config
     # First the name: whoever finds it no longer finds the container.
@@ -49,7 +49,7 @@ def remove_files(container: Container, name: str = "") -> None:
             os.unlink(f"{config.root}/names/{name}")
     except FileNotFoundError:
         pass  # it never had it, or somebody was here before
-    for volume in container.record.get("anonymous_volumes", ()):
+    for volume in container.record.get("anonymous_volumes", ()) if volumes else ():
         remove_tree(f"{config.root}/volumes/{volume}")
     try:
         os.unlink(f"{container.dir}/container.json")

@@ -9,15 +9,14 @@ from minicontainer.kernel import flags as f
 from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, STORE, UNKNOWN_PID, WAIT, WRITE, Blob, Op, PointerTo, Slot
 
 _AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
-_FD = {"FSOPEN_CLOEXEC": 1}
 _SECCOMP = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
 # call: what each argument is; None prints it as it is.
 _DECODE: dict[str, tuple] = {
     "mount": (None, None, None, f.MS, None),
     "umount2": (None, f.MNT),
-    "fsopen": (None, _FD),
+    "fsopen": (None, f.FSOPEN),
     "fsconfig": (None, "fsconfig", None, None, None),
-    "fsmount": (None, {"FSMOUNT_CLOEXEC": 1}, f.MOUNT_ATTR),
+    "fsmount": (None, f.FSMOUNT, f.MOUNT_ATTR),
     "open_tree": ("dir", None, f.OPEN_TREE),
     "move_mount": (None, None, None, None, f.MOVE_MOUNT),
     "mount_setattr": (None, None, _AT, "mount_attr", None),

@@ -92,7 +92,7 @@ class Engine(Ours):
         """Removes every container."""
         names = self.ok("ps", "-aq").split()
         if names:
-            self.do("rm", "-f", *names)  # one may go by itself meanwhile
+            self.do("rm", "-fv", *names)  # one may go by itself meanwhile
 
 
 def disk() -> str:

@@ -90,13 +90,24 @@ def test_a_named_volume_lives_on(engine: Engine) -> None:
 
 
 def test_an_anonymous_volume_goes_with_its_container(engine: Engine) -> None:
-    """-v /path is a volume without a name. (The fixture finds what is left of it.)"""
+    """-v /path is a volume without a name; --rm and `rm -v` remove it. (The fixture finds what is left of it.)"""
     assert engine.sh("touch /vol/x; grep -c ' /vol ' /proc/mounts", "-v", "/vol") == "1\n"
     name = engine.detached("-v", "/vol", IMAGE, "sh", "-c", "ls /vol; touch /vol/kept")
     assert engine.ok("wait", name) == "0\n"
     engine.ok("start", name)
     assert engine.ok("wait", name) == "0\n"
     assert engine.ok("logs", name) == "kept\n"  # the second start found the first one's volume
+    engine.ok("rm", "-v", name)
+
+
+def test_rm_keeps_an_anonymous_volume(engine: Engine) -> None:
+    """As docker does: what is in it may be all that mattered of the container."""
+    name = engine.detached("-v", "/vol", IMAGE, "touch", "/vol/kept")
+    engine.ok("wait", name)
+    engine.ok("rm", name)
+    (volume,) = os.listdir(f"{engine.directory}/root/volumes")
+    assert os.listdir(f"{engine.directory}/root/volumes/{volume}/_data") == ["kept"]
+    shutil.rmtree(f"{engine.directory}/root/volumes/{volume}")
 
 
 def test_resolver_that_is_a_link_to_nothing(engine: Engine, rootfs: Path) -> None:
