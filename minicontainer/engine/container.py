@@ -64,10 +64,7 @@ class Life:
         """Makes the state folder, its lock held from the first moment. Conflict if there is one: it is alive."""
         base = f"{config.state}/containers"
         path, hidden = f"{base}/{ident}", f"{base}/.{ident}.{os.getpid()}"
-        try:
-            os.mkdir(hidden, 0o700)
-        except FileNotFoundError:
-            os.makedirs(hidden, 0o700)
+        make_private(hidden)
         lock = os.open(f"{hidden}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         flock(lock, LOCK_EX)
         try:
@@ -240,6 +237,18 @@ def find(config: Config, reference: str) -> Container:
     return container
 
 
+def make_private(path: str, *, exist_ok: bool = False) -> None:
+    """A new folder of root's alone, and what is missing above it too: os.makedirs gives its mode to the last one only."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not exist_ok:
+            raise
+    except FileNotFoundError:
+        make_private(os.path.dirname(path), exist_ok=True)
+        make_private(path, exist_ok=exist_ok)
+
+
 def reserve_name(config: Config, name: str, ident: str) -> None:
     """Takes a name for a container. Conflict, in docker's words, if another has it."""
     path = f"{config.root}/names/{name}"
@@ -247,7 +256,7 @@ def reserve_name(config: Config, name: str, ident: str) -> None:
         os.symlink(ident, path)
         return None
     except FileNotFoundError:
-        os.makedirs(f"{config.root}/names", 0o700, exist_ok=True)
+        make_private(f"{config.root}/names", exist_ok=True)
         return reserve_name(config, name, ident)
     except FileExistsError:
         owner = os.readlink(path)

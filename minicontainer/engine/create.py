@@ -116,10 +116,7 @@ def _record(container: Container, name: str, options: RunOptions, root: Root, ar
 
 
 def _make_folder(container: Container, root: Root) -> None:
-    try:
-        os.mkdir(container.dir, 0o700)
-    except FileNotFoundError:
-        os.makedirs(container.dir, 0o700)
+    box.make_private(container.dir)
     if root.directory:
         return
     for name in ("upper", "work", "merged"):

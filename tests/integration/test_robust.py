@@ -108,7 +108,7 @@ def test_container_that_forks(engine: Engine) -> None:
     name = engine.detached(IMAGE, "sh", "-c", script)
     until(lambda: "ready" in engine.ok("logs", name), "it is ready")
     assert len(engine.ok("exec", name, "pidof", "sleep").split()) == 6
-    engine.ok("rm", "-fv", name)
+    engine.ok("rm", "-f", name)
 
 
 def test_many_in_a_row(other_engine: Engine) -> None:

@@ -192,6 +192,7 @@ def test_data_is_roots_alone(engine: Engine) -> None:
     until(lambda: engine.ok("logs", name), "it is logged")
     for path in (
         f"{engine.directory}/root",
+        f"{engine.directory}/state",
         f"{engine.directory}/root/containers/{name}",
         f"{engine.directory}/state/containers/{name}",
     ):
