@@ -32,8 +32,6 @@ STATIC = [
     "-s",
 ]
 
-HAS_MONITOR = os.path.exists(os.path.join(STUB, "monitor.c"))  # being written
-
 CALLS = """
 long mc_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 long mc_syscall(long nr, long a, long b, long c, long d, long e, long f);
@@ -46,7 +44,7 @@ SOURCE = """
 #include <stdint.h>
 #include "ops.c"
 #include "spawn.c"
-%s
+#include "monitor.c"
 static long mc_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 { return openat2(dir, path, flags, mode, resolve); }
 static long mc_syscall(long nr, long a, long b, long c, long d, long e, long f)
@@ -73,12 +71,12 @@ def ffibuilder() -> FFI:
     ffi.cdef(
         _declarations(os.path.join(STUB, "plan.h"))
         + _declarations(os.path.join(HERE, "spawn.c"))
-        + (_declarations(os.path.join(STUB, "monitor.h")) if HAS_MONITOR else "")
+        + _declarations(os.path.join(STUB, "monitor.h"))
         + CALLS
     )
     ffi.set_source(
         "minicontainer.kernel._kernel",
-        SOURCE % ('#include "monitor.c"' if HAS_MONITOR else ""),
+        SOURCE,
         include_dirs=[STUB, HERE],
         extra_compile_args=["-O2", "-Wall", "-Wno-unused-function"],
         depends=[os.path.join(d, f) for d in (STUB, HERE) for f in os.listdir(d) if f[-2:] in (".c", ".h")],
@@ -89,7 +87,7 @@ def ffibuilder() -> FFI:
 def build_static(target_dir: str) -> None:
     """The static programs `stub` and `monitor` in target_dir."""
     cc = os.environ.get("CC", "gcc")
-    for name, flags in (("stub", []), ("monitor", ["-DMONITOR_MAIN"]))[: 1 + HAS_MONITOR]:
+    for name, flags in (("stub", []), ("monitor", ["-DMONITOR_MAIN"])):
         subprocess.run([cc, *STATIC, *flags, "-o", os.path.join(target_dir, name), os.path.join(STUB, f"{name}.c")], check=True)
 
 
