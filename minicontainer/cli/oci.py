@@ -10,7 +10,7 @@ from minicontainer.cli.common import unspoilt
 from minicontainer.cli.flags import Flag, parse
 from minicontainer.engine.values import signal_number
 from minicontainer.errors import MinicontainerError, UsageError
-from minicontainer.runtime import lifecycle
+from minicontainer.runtime import execute, lifecycle, state
 
 GLOBAL_FLAGS = (
     Flag("root", help="root directory for storage of container state", default="/run/minicontainer/oci"),
@@ -67,7 +67,7 @@ def create_(root: str, argv: list[str]) -> int:
 
 def start_(root: str, argv: list[str]) -> int:
     """start CONTAINER"""
-    lifecycle.start(lifecycle.load(root, _args((), argv, "start", 1)[1][0]))
+    lifecycle.start(state.load(root, _args((), argv, "start", 1)[1][0]))
     return 0
 
 
@@ -109,7 +109,7 @@ def _wait(pid: int) -> int:
 
 def state_(root: str, argv: list[str]) -> int:
     """state CONTAINER"""
-    print(fastjson.dumps(lifecycle.load(root, _args((), argv, "state", 1)[1][0]).describe(), indent="  "))
+    print(fastjson.dumps(state.load(root, _args((), argv, "state", 1)[1][0]).describe(), indent="  "))
     return 0
 
 
@@ -120,7 +120,7 @@ def kill_(root: str, argv: list[str]) -> int:
         sig = signal_number(args[1] if len(args) > 1 else "TERM")
     except ValueError as e:
         raise UsageError(str(e)) from None
-    lifecycle.kill(lifecycle.load(root, args[0]), sig, everything=values["all"])
+    lifecycle.kill(state.load(root, args[0]), sig, everything=values["all"])
     return 0
 
 
@@ -129,9 +129,9 @@ def delete_(root: str, argv: list[str]) -> int:
     values, (ident, *_) = _args(
         (Flag("force", "f", "bool", "forcibly delete the container if it is still running"),), argv, "delete", 1
     )
-    if values["force"] and not os.path.isdir(f"{root}/{lifecycle.check_id(ident)}"):
+    if values["force"] and not os.path.isdir(f"{root}/{state.check_id(ident)}"):
         return 0
-    lifecycle.delete(lifecycle.load(root, ident), force=values["force"])
+    lifecycle.delete(state.load(root, ident), force=values["force"])
     return 0
 
 
@@ -140,7 +140,7 @@ def list_(root: str, argv: list[str]) -> int:
     values, _ = _args(
         (Flag("format", "f", help="table or json", default="table"), Flag("quiet", "q", "bool", "only ids")), argv, "list", 0
     )
-    found = [c.describe() for c in lifecycle.every(root)]
+    found = [c.describe() for c in state.every(root)]
     if values["quiet"]:
         print("".join(f"{c['id']}\n" for c in found), end="")
     elif values["format"] == "json":
@@ -171,10 +171,10 @@ def resume_(root: str, argv: list[str]) -> int:
 
 
 def _freeze(root: str, argv: list[str], verb: str, needed: str) -> int:
-    container = lifecycle.load(root, _args((), argv, verb, 1)[1][0])
+    container = state.load(root, _args((), argv, verb, 1)[1][0])
     if container.status() != needed:
         raise UsageError(f"container not {needed}")
-    cgroup = lifecycle.cgroup_of(container.state["cgroup"])
+    cgroup = container.cgroup()
     cgroup.freeze() if verb == "pause" else cgroup.thaw()
     return 0
 
@@ -191,16 +191,16 @@ def exec_(root: str, argv: list[str]) -> int:
         Flag("env", "e", "list", "environment"),
     )
     values, args = _args(flags, argv, "exec", 2 if not any("process" in a or a == "-p" for a in argv) else 1)
-    container = lifecycle.load(root, args[0])
+    container = state.load(root, args[0])
     if values["process"]:
         with open(values["process"], "rb") as f:
             process: dict = fastjson.loads(f.read())  # type: ignore[assignment]  # an object, by the spec
     else:
-        process = dict(lifecycle.load_spec(container.state["bundle"])["process"])
+        process = dict(container.spec()["process"])
         process.update(args=args[1:], terminal=values["tty"], env=[*process.get("env", ()), *values["env"]])
         if values["cwd"]:
             process["cwd"] = values["cwd"]
-    launch = lifecycle.execute(container, process, console_socket=_connect(values["console-socket"]), detach=values["detach"])
+    launch = execute.execute(container, process, console_socket=_connect(values["console-socket"]), detach=values["detach"])
     if values["pid-file"]:
         lifecycle.write_pid_file(values["pid-file"], launch.pid)
     return 0 if values["detach"] else _wait(launch.pid)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from minicontainer.cgroup.devices import DEFAULT_RULES
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import CLONE, O
+from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime import process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
@@ -60,8 +60,8 @@ class Plan:
 
     before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after
     it; container: the stub's ops;
-    sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the folder of exec.fifo;
-    inherit: descriptors of ours that the stub gets too.
+    sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the slot of exec.fifo;
+    inherit: descriptors of ours that the stub gets too (the caller puts that of exec.fifo in).
     """
 
     __slots__ = (
@@ -103,14 +103,14 @@ def make_plan(
     seccomp: bytes | None = None,
     seccomp_flags: int = 0,
     die_with_parent: bool = False,
-    fifo_folder: str | None = None,
+    waits: bool = False,
     promised: dict[str, bool] | None = None,
 ) -> Plan:
     """The plan for an OCI spec.
 
     ident: the container's id; bundle: folder that relative paths are relative to; cgroup: a cgroup.Cgroup; overlay: how the
-    root is made if it is an image; seccomp: the BPF program; fifo_folder: a folder with exec.fifo, whose opening for reading
-    releases the execve (OCI's start), None to go straight on; promised: see Rootfs. UsageError for what the spec gets wrong.
+    root is made if it is an image; seccomp: the BPF program; waits: a byte from a fifo releases the execve (OCI's start), else
+    it goes straight on; promised: see Rootfs. UsageError for what the spec gets wrong.
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -133,10 +133,6 @@ def make_plan(
     _join(ops, plan.joined)
     root = Rootfs(ops, spec, overlay, bundle, promised)
     root.open_host()
-    if fifo_folder:
-        plan.fifo = ops.open(
-            None, fifo_folder, O["O_PATH"] | O["O_DIRECTORY"], name="state folder", why="where `start` will find us"
-        )
     root.enter()
     late = [m for m in spec.get("mounts", ()) if m.get("type") in ("cgroup", "cgroup2")]
     root.mounts([m for m in spec.get("mounts", ()) if m not in late])
@@ -164,6 +160,8 @@ def make_plan(
     if peer:
         process.stdio(ops, peer)
     process.identity(ops, spec["process"], seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
+    if waits:
+        plan.fifo = Slot("exec.fifo")
     process.execute_user(ops, spec["process"], plan.sync if plan.fifo else None, plan.fifo)
     return plan
 

@@ -100,6 +100,16 @@ def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: i
     )
 
 
+def seccomp_of(spec: dict, cache: str) -> tuple[bytes | None, int]:
+    """The filter of linux.seccomp and its flags; (None, 0) without one. cache: the folder of programs made before."""
+    seccomp = spec.get("linux", {}).get("seccomp")
+    if not seccomp:
+        return None, 0
+    from minicontainer.runtime.seccomp import filter_for, flags_for
+
+    return filter_for(seccomp, (spec["process"].get("capabilities") or {}).get("bounding") or [], cache), flags_for(seccomp)
+
+
 def _capabilities(ops: Ops, capabilities: dict, *, keep: bool) -> None:
     effective, permitted, inheritable, ambient = (
         _mask(capabilities.get(s)) for s in ("effective", "permitted", "inheritable", "ambient")
@@ -140,7 +150,7 @@ def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
 
 
 def execute_user(ops: Ops, process: dict, sync: Slot | None = None, fifo: Slot | None = None) -> None:
-    """The descriptors that stay, the signal mask, and execve; with fifo it waits before it until `start` opens exec.fifo."""
+    """The descriptors that stay, the signal mask, and execve; with fifo it waits before it until `start` writes to it."""
     args, env = process["args"], process.get("env") or []
     ops.call(
         "close_range",
@@ -152,7 +162,7 @@ def execute_user(ops: Ops, process: dict, sync: Slot | None = None, fifo: Slot |
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
     if sync and fifo:
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
-        ops.open(fifo, "exec.fifo", 1, name="exec.fifo", why="wait until `start` opens its other end")
+        ops.call("read", fifo, Blob(bytes(8), ""), 1, why="wait until `start` writes")
     ops.append(execute(candidates(args[0], env), args, env, why="the plan ends here: this process is the user's program now"))
 
 

@@ -1,0 +1,156 @@
+"""Containers by id below a root: what is remembered of each, and what it is doing now.
+
+<root>/             0711: who knows an id may pass, nobody may list
+    <id>/           0700: root's alone, since config.json holds the environment
+        state.json  written first of all, so that whatever a killed `create` leaves can be found and deleted
+        config.json the spec as it was at create: a bundle that changes or goes away later does no harm
+        new.fifo    while it is being created; then renamed:
+        exec.fifo   the container's first process waits at it until `start` writes into it
+        plan        the plan with its results, so that `start` can tell why an execve failed
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from minicontainer import fastjson
+from minicontainer.cgroup.group import Cgroup
+from minicontainer.errors import Conflict, NotFound, UsageError
+from minicontainer.runtime.cgroups import cgroup_of
+from minicontainer.runtime.processes import start_time
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_LONGEST_ID = 255  # it names a folder
+
+
+class OciContainer:
+    """A container by id below root. state is state.json's content: ociVersion, bundle, rootfs, created, annotations, cgroup,
+    pid (0 before there is a process) and pid_start (processes.start_time)."""
+
+    __slots__ = ("dir", "ident", "state")
+
+    def __init__(self, root: str, ident: str, state: dict) -> None:
+        self.dir = f"{root}/{ident}"
+        self.ident = ident
+        self.state = state
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped (runtime.md, "State")."""
+        pid = self.state["pid"]
+        if not pid:
+            return "creating" if self._locked() else "stopped"
+        if start_time(pid) != self.state["pid_start"]:
+            return "stopped"
+        if os.path.exists(f"{self.dir}/new.fifo"):
+            return "creating"
+        if os.path.exists(f"{self.dir}/exec.fifo"):
+            return "created"
+        return "paused" if self.cgroup().frozen() else "running"
+
+    def _locked(self) -> bool:
+        """Whether the `create` that makes it is alive: it holds the lock of the folder until it ends."""
+        fd = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def describe(self) -> dict:
+        """What `state` prints."""
+        status = self.status()
+        return {
+            "ociVersion": self.state["ociVersion"],
+            "id": self.ident,
+            "pid": 0 if status == "stopped" else self.state["pid"],
+            "status": status,
+            "bundle": self.state["bundle"],
+            "rootfs": self.state["rootfs"],
+            "created": self.state["created"],
+            "owner": "",
+            **({"annotations": self.state["annotations"]} if self.state["annotations"] else {}),
+        }
+
+    def spec(self) -> dict:
+        """config.json as it was at create."""
+        with open(f"{self.dir}/config.json", "rb") as f:
+            spec = fastjson.loads(f.read())
+        assert isinstance(spec, dict)
+        return spec
+
+    def cgroup(self) -> Cgroup:
+        """Its group in every hierarchy."""
+        return cgroup_of(self.state["cgroup"])
+
+    def save(self) -> None:
+        """Writes state.json, whole or not at all."""
+        with open(f"{self.dir}/.state.json", "w") as f:
+            f.write(fastjson.dumps(self.state))
+        os.rename(f"{self.dir}/.state.json", f"{self.dir}/state.json")
+
+
+def make(root: str, ident: str, state: dict) -> tuple[OciContainer, int]:
+    """A new container's folder with its state.json, and the folder's descriptor, which holds the lock of `create`.
+
+    Conflict in runc's words when the id is taken.
+    """
+    container = OciContainer(root, ident, state)
+    try:
+        os.mkdir(container.dir, 0o700)
+    except FileExistsError:
+        raise _taken() from None
+    fd = os.open(container.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flock(fd, LOCK_EX)
+    container.save()
+    return container, fd
+
+
+def check_free(root: str, ident: str) -> None:
+    """Makes the root; Conflict in runc's words when the id is taken."""
+    os.makedirs(root, 0o711, exist_ok=True)
+    if os.path.lexists(f"{root}/{check_id(ident)}"):
+        raise _taken()
+
+
+def _taken() -> Conflict:
+    return Conflict("container with given ID already exists")
+
+
+def check_id(ident: str) -> str:
+    """The id, if it is one that may name a folder and a cgroup."""
+    if not ident or not set(ident) <= _NAME or ident in (".", "..") or len(ident) > _LONGEST_ID:
+        raise UsageError(f"invalid container id format: {ident!r}", "letters, digits, and _ + - .")
+    return ident
+
+
+def load(root: str, ident: str) -> OciContainer:
+    """The container with this id, also one that a killed `create` left. NotFound in runc's words."""
+    folder = f"{root}/{check_id(ident)}"
+    try:
+        with open(f"{folder}/state.json", "rb") as f:
+            state = fastjson.loads(f.read())
+        assert isinstance(state, dict)
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(folder):
+            raise NotFound("container does not exist") from None
+        # Killed between mkdir and the first save: there is nothing yet but the folder.
+        state = {"ociVersion": "", "bundle": "", "rootfs": "", "pid": 0, "created": "", "annotations": {}, "cgroup": ""}
+    return OciContainer(root, ident, state)
+
+
+def every(root: str) -> list[OciContainer]:
+    """All containers below root, by id; those that vanish meanwhile are left out."""
+    try:
+        idents = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for ident in idents:
+        try:
+            found.append(load(root, ident))
+        except (NotFound, UsageError):
+            continue  # deleted just now, or something else that lies here
+    return found
