@@ -12,13 +12,13 @@ LIMIT = "device rules (--device, --device-cgroup-rule)"
 _ANY = -1
 
 # What a runtime adds to the rules of a spec, so that the default /dev works: config-linux.md, "Default Devices", and
-# making (not opening) any node, as runc and crun do.
+# making (not opening) any node, and tun, as runc and crun do.
 DEFAULT_RULES = [
     {"allow": True, "type": "c", "access": "m"},
     {"allow": True, "type": "b", "access": "m"},
     *(
         {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"}
-        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None))
+        for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None), (10, 200))
     ),
 ]
 

@@ -139,7 +139,7 @@ def test_an_update_on_v1_never_opens_up_nor_shuts_for_a_moment():
 
 def test_v1_lists_read_back_what_was_allowed():
     settings = v1_settings({"devices": [DENY_ALL, *DEFAULT_RULES]}, Fake())
-    listed = "c *:* m\nb *:* m\n" + "".join(f"c {n} rwm\n" for n in "1:3 1:5 1:7 1:8 1:9 5:0 5:2 136:*".split())
+    listed = "c *:* m\nb *:* m\n" + "".join(f"c {n} rwm\n" for n in "1:3 1:5 1:7 1:8 1:9 5:0 5:2 136:* 10:200".split())
     assert all(s.same(s.value, listed) for s in settings)
     assert not all(s.same(s.value, listed.replace("c 1:5 rwm", "c 1:5 r")) for s in settings)
     assert not settings[0].same(settings[0].value, "a *:* rwm\n")
