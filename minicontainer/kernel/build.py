@@ -59,8 +59,6 @@ def _declarations(path: str, *, what: str = r"(?:enum|struct) \w+ \{.*?\n\};") -
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     defines = "".join(f"#define {m[1]} ...\n" for m in re.finditer(r"^#define (PLAN_\w+|MONITOR_\w+) \S", text, re.M))
     structs = "\n".join(m[0] for m in re.finditer(what, text, re.S))
-    for name, value in re.findall(r"^#define (PLAN_SLOTS) (\d+)", text, re.M):
-        structs = structs.replace(name, value)
     prototypes = "\n".join(m[0] for m in re.finditer(r"^(?:int|long) monitor_\w+\([^;{]*\);", text, re.M))
     return defines + structs + "\n" + prototypes
 

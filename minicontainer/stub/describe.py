@@ -6,7 +6,7 @@ from errno import errorcode as ERRNO
 from struct import unpack
 
 from minicontainer.kernel import flags as f
-from minicontainer.stub.ops import EXEC, MAKE, RTNL, SENDFD, STORE, UNKNOWN_PID, WAIT, WRITE, Blob, Op, PointerTo, Slot
+from minicontainer.stub.ops import EXEC, FIND, MAKE, RTNL, RUN, SENDFD, STORE, UNKNOWN_PID, WAIT, WRITE, Blob, Op, PointerTo, Slot
 
 _AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
 _SECCOMP = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
@@ -73,6 +73,10 @@ def call(op: Op, pid_text: str = "PID") -> str:
     if op.kind == STORE:
         fd, struct, offset = op.args
         return f"{{{struct!r}}}: the word at {offset} = {fd!r}"
+    if op.kind == RUN:
+        return f'run "{op.args[0]!r}" [{", ".join(map(_quote, op.args[1]))}]'
+    if op.kind == FIND:
+        return f'faccessat2("{op.args[0][0]}", X_OK)'
     if op.kind == EXEC:
         paths, argv, env = op.args
         more = f" (or {len(paths) - 1} more folders of PATH)" if len(paths) > 1 else ""

@@ -10,6 +10,10 @@
 #include <linux/netlink.h>
 #include <linux/time_types.h>
 
+#ifndef AT_EACCESS
+#define AT_EACCESS 0x200
+#endif
+
 #define PATH_MAX 4096
 #define LINKS_AT_MOST 40 /* as many as the kernel follows, path_resolution(7) */
 
@@ -191,6 +195,105 @@ static long op_exec(char **paths, char **argv, char **envp)
 	return worst;
 }
 
+/* Fails as op_exec would, without executing; a directory is not to be executed. */
+static long op_find(char **paths)
+{
+	long worst = -ENOENT;
+
+	for (; *paths; paths++) {
+		long error = sys4(__NR_faccessat2, AT_FDCWD, *paths, 1 /* X_OK */, AT_EACCESS);
+
+		if (error == 0) {
+			error = openat2(AT_FDCWD, *paths, O_PATH | O_DIRECTORY, 0, 0);
+			if (error < 0)
+				return 0;
+			sys1(__NR_close, error);
+			error = -EACCES;
+		}
+		if (error == -EACCES)
+			worst = error;
+		else if (error != -ENOENT && error != -ENOTDIR) /* older than Linux 5.8, or filtered: execve itself will tell */
+			return 0;
+	}
+	return worst;
+}
+
+/* In the child, on the parent's stack, which sleeps until it executes (see spawn.c). */
+__attribute__((noinline, noreturn)) static void run_child(const struct program *p, char **argv, char **envp, const int *fds,
+							  volatile long *failed)
+{
+	uint64_t none = 0, action[4] = { 0 };
+	long error = 0;
+
+	for (int sig = 1; sig <= 64; sig++)
+		sys4(__NR_rt_sigaction, sig, action, 0, 8);
+	sys3(__NR_lseek, fds[0], 0, 0); /* the same file is several programs' input */
+	for (int i = 0; i < 3 && error >= 0; i++)
+		error = sys3(__NR_dup3, fds[i], i, 0);
+	if (error >= 0)
+		error = sys3(__NR_close_range, 3, ~0u, 0);
+	if (error >= 0 && p->cwd)
+		error = sys1(__NR_chdir, p->cwd);
+	sys4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, sizeof none);
+	if (error >= 0)
+		error = sys3(__NR_execve, p->path, argv, envp);
+	*failed = error;
+	for (;;)
+		sys1(__NR_exit_group, 127);
+}
+
+/* Whether the process has ended in time. */
+static int ended(long pid, uint64_t timeout_ms)
+{
+	struct {
+		int fd;
+		short events, got;
+	} wanted = { (int)sys2(__NR_pidfd_open, pid, 0), 1 /* POLLIN */, 0 };
+	uint64_t now = now_ns(), end = now + timeout_ms * 1000000u;
+	long n = -EINTR;
+
+	if (wanted.fd < 0)
+		return 1;
+	while (n == -EINTR && now < end) {
+		struct __kernel_timespec left = { (int64_t)((end - now) / 1000000000u), (int64_t)((end - now) % 1000000000u) };
+
+		n = sys5(__NR_ppoll, &wanted, 1, &left, 0, 0);
+		now = now_ns();
+	}
+	sys1(__NR_close, wanted.fd);
+	return n > 0;
+}
+
+/* clone, not clone3: usual system call filters refuse that one, since they can't see its flags. */
+static long op_run(const struct program *p, char **argv, char **envp, int in, int out, int err)
+{
+	uint64_t all = ~0ull, before;
+	int fds[3] = { in, out, err }, status = 0, late;
+	volatile long failed = 0;
+	long pid, n;
+
+	sys4(__NR_rt_sigprocmask, 2, &all, &before, sizeof all);
+	pid = sys5(__NR_clone, 0x100 | 0x4000 | 17 /* CLONE_VM | CLONE_VFORK | SIGCHLD */, 0, 0, 0, 0);
+	if (pid == 0)
+		run_child(p, argv, envp, fds, &failed);
+	sys4(__NR_rt_sigprocmask, 2, &before, 0, sizeof before);
+	if (pid < 0)
+		return pid;
+	late = p->timeout_ms && !ended(pid, p->timeout_ms);
+	if (late)
+		sys2(__NR_kill, pid, 9);
+	do
+		n = sys4(__NR_wait4, pid, &status, 0, 0);
+	while (n == -EINTR);
+	if (failed < 0 || n < 0)
+		return failed < 0 ? failed : n;
+	if (late)
+		return -ETIMEDOUT;
+	if (status & 0x7f)
+		return -(PLAN_SIGNALLED + (status & 0x7f));
+	return status >> 8 & 0xff ? -(PLAN_EXITED + (status >> 8 & 0xff)) : 0;
+}
+
 static long run_op(const struct op *op, const uint64_t *a)
 {
 	switch (op->kind) {
@@ -211,6 +314,10 @@ static long run_op(const struct op *op, const uint64_t *a)
 	case OP_STORE:
 		*(int *)((char *)a[1] + a[2]) = (int)a[0];
 		return 0;
+	case OP_RUN:
+		return op_run((struct program *)a[0], (char **)a[1], (char **)a[2], (int)a[3], (int)a[4], (int)a[5]);
+	case OP_FIND:
+		return op_find((char **)a[0]);
 	}
 	return -ENOSYS;
 }
@@ -230,6 +337,7 @@ static int plan_run(struct plan *p, uint32_t first, uint32_t last)
 {
 	struct op *ops = (struct op *)((char *)p + p->ops);
 	struct result *results = (struct result *)((char *)p + p->results);
+	int32_t *slot = (int32_t *)((char *)p + p->slots);
 	uint64_t t = now_ns();
 
 	for (uint32_t i = first; i < last; i++) {
@@ -242,7 +350,7 @@ static int plan_run(struct plan *p, uint32_t first, uint32_t last)
 		for (int k = 0; k < 6; k++) {
 			arg[k] = op->arg[k];
 			if (op->slots & (1 << k)) {
-				int fd = p->slot[op->arg[k]];
+				int fd = slot[op->arg[k]];
 
 				empty |= fd == -1;
 				arg[k] = (uint64_t)(int64_t)fd;
@@ -270,7 +378,7 @@ static int plan_run(struct plan *p, uint32_t first, uint32_t last)
 		} else {
 			r->state = OP_DONE;
 			if (op->out >= 0)
-				p->slot[op->out] = (int)value;
+				slot[op->out] = (int)value;
 		}
 	}
 	return -1;

@@ -5,10 +5,15 @@ Constructors only; nothing happens here. program.py turns ops into bytes, descri
 
 from __future__ import annotations
 
+import os
+
 from minicontainer.kernel.flags import AT_FDCWD
 
 # enum op_kind of plan.h; tests/unit/stub holds the two equal.
-SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC, STORE = range(1, 9)
+SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC, STORE, RUN, FIND = range(1, 11)
+
+# Why a RUN failed, beside errnos: + exit status, + signal.
+EXITED, SIGNALLED = 1000, 1300
 
 O_WRONLY = 1
 
@@ -123,6 +128,25 @@ def send_fd(sock: Slot, fd: Slot, text: str, *, why: str) -> Op:
 def execute(paths: list[str], argv: list[str], env: list[str], *, why: str) -> Op:
     """execve(2) of the first path that is there; ends the plan."""
     return Op(EXEC, "execve", (paths, argv, env), why)
+
+
+def run(
+    path: str, argv: list[str], env: list[str], fds: tuple[Slot, Slot, Slot], *, cwd: str = "", timeout_seconds: float = 0, why: str
+) -> Op:
+    """A child runs a program, and fds are its standard streams (the first from its beginning); the op waits for its end.
+
+    It fails with EXITED + status, SIGNALLED + signal, ETIMEDOUT after timeout_seconds (0: never), or the errno of execve.
+    """
+    from struct import pack
+
+    words = pack("QQQ", 0, 0, int(timeout_seconds * 1000))
+    more = ((8, os.fsencode(cwd) + b"\0"),) if cwd else ()
+    return Op(RUN, "run", (PointerTo(words, 0, os.fsencode(path) + b"\0", path, more), argv, env, *fds), why)
+
+
+def find(paths: list[str], *, why: str) -> Op:
+    """Fails as execute() of these paths would, because none is there or may be executed."""
+    return Op(FIND, "find", (paths,), why)
 
 
 def store(fd: Slot, struct: Blob, offset: int, *, why: str) -> Op:

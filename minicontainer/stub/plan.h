@@ -1,10 +1,11 @@
 /* The wire format of a plan: what Python writes, the stub obeys, and both read back.
  *
- *   offset 0      struct plan            sizes, the first failure, the file descriptors by slot
+ *   offset 0      struct plan            sizes, where the rest lies, the first failure
  *   .ops          struct op[nops]        one system call (or one file write) each
  *   .results      struct result[nops]    filled in by whoever runs the op
- *   .relocs       uint32_t[nrelocs]      offsets of the words that hold an offset and must become a pointer
  *   ...           strings, structs and arrays that the ops point to
+ *   .relocs       uint32_t[nrelocs]      offsets of the words that hold an offset and must become a pointer
+ *   .slots        int32_t[nslots]        the file descriptors, by slot
  *
  * The region is a memfd that parent and stub share, so the parent reads each result as it comes.  A program of
  * host ops is the same bytes in private memory, run in the parent by the same interpreter (ops.c).
@@ -15,7 +16,6 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC 0x314e4c50u /* "PLN1" */
-#define PLAN_SLOTS 512
 #define PLAN_FD 3 /* where the stub finds the plan; slots tell where the other descriptors are */
 
 enum op_kind {
@@ -27,6 +27,18 @@ enum op_kind {
 	OP_SENDFD = 6,  /* sendmsg(slot arg0, SCM_RIGHTS slot arg1, text arg2, length arg3) */
 	OP_EXEC = 7,    /* execve of the first of the paths arg0 that is there, with argv arg1 and envp arg2 */
 	OP_STORE = 8,   /* the descriptor of slot arg0 as an int at offset arg2 of the struct arg1 (union bpf_attr) */
+	OP_RUN = 9,     /* a child runs struct program arg0 with argv arg1, envp arg2, and slots arg3 to arg5 as its 0, 1, 2 */
+	OP_FIND = 10,   /* the paths arg0: fails as OP_EXEC would, if none can be executed */
+};
+
+/* Why an OP_RUN failed, beside errnos: how its program ended. */
+#define PLAN_EXITED 1000   /* + exit status */
+#define PLAN_SIGNALLED 1300 /* + signal */
+
+struct program {
+	uint64_t path;
+	uint64_t cwd;       /* or 0 */
+	uint64_t timeout_ms; /* after which it is killed (ETIMEDOUT), or 0 */
 };
 
 enum op_state {
@@ -64,8 +76,9 @@ struct plan {
 	uint32_t results;
 	uint32_t nrelocs;
 	uint32_t relocs;
+	uint32_t nslots;
+	uint32_t slots; /* int32_t[nslots]: descriptors, -1 where there is none */
 	int32_t failed; /* index of the op that failed, or -1 */
-	int32_t slot[PLAN_SLOTS];
 };
 
 #endif

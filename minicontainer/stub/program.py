@@ -12,12 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mmap import mmap
 
-_PLAN = Struct("=7Ii")
+_PLAN = Struct("=9Ii")
 _OP = Struct("=HHBBhii6Q")
 _RESULT = Struct("=iiqQQ")
 _MAGIC = 0x314E4C50
-PLAN_SLOTS = 512
-_HEAD = _PLAN.size + 4 * PLAN_SLOTS
 _MASK = (1 << 64) - 1
 PENDING, ENTERED, DONE, FORGIVEN, SKIPPED, FAILED = range(6)
 STATES = ("pending", "entered", "done", "forgiven", "skipped", "failed")
@@ -48,30 +46,28 @@ class Program:
         self._blob = bytearray()
         self._relocs: list[int] = []
         self._strings: dict[bytes, int] = {}
-        self._base = _HEAD + len(ops) * (_OP.size + _RESULT.size)
+        self._base = _PLAN.size + len(ops) * (_OP.size + _RESULT.size)
         encoded = b"".join([self._op(i, op) for i, op in enumerate(ops)])
-        for slot in fds:
-            self._slot(slot)
+        descriptors = {self._slot(slot): fd for slot, fd in fds.items()}
         relocs_at = self._base + len(self._blob)
-        size = relocs_at + 4 * len(self._relocs)
+        slots_at = relocs_at + 4 * len(self._relocs)
+        size = slots_at + 4 * len(self._slots)
         code = bytearray(size)
-        results_at = _HEAD + len(encoded)
-        _PLAN.pack_into(code, 0, _MAGIC, size, len(ops), _HEAD, results_at, len(self._relocs), relocs_at, -1)
-        descriptors = [-1] * PLAN_SLOTS
-        for slot, fd in fds.items():
-            descriptors[self._slots[slot]] = fd
-        pack_into(f"={PLAN_SLOTS}i", code, _PLAN.size, *descriptors)
-        code[_HEAD:results_at] = encoded
+        results_at = _PLAN.size + len(encoded)
+        slots = [descriptors.get(i, -1) for i in range(len(self._slots))]
+        _PLAN.pack_into(
+            code, 0, _MAGIC, size, len(ops), _PLAN.size, results_at, len(self._relocs), relocs_at, len(slots), slots_at, -1
+        )
+        pack_into(f"={len(slots)}i", code, slots_at, *slots)
+        code[_PLAN.size : results_at] = encoded
         code[self._base : relocs_at] = self._blob
         pack_into(f"={len(self._relocs)}I", code, relocs_at, *self._relocs)
         self.code = code
         self._results_at = results_at
+        self._slots_at = slots_at
 
     def _slot(self, slot: Slot) -> int:
-        number = self._slots.setdefault(slot, len(self._slots))
-        if number >= PLAN_SLOTS:
-            raise ValueError(f"a plan has at most {PLAN_SLOTS} descriptors")
-        return number
+        return self._slots.setdefault(slot, len(self._slots))
 
     def _bytes(self, data: bytes) -> int:
         """Where data lies in the plan; equal data lies there once."""
@@ -93,7 +89,7 @@ class Program:
     def _op(self, index: int, op: Op) -> bytes:
         words = [0, 0, 0, 0, 0, 0]
         slots = 0
-        first_word = _HEAD + index * _OP.size + 16
+        first_word = _PLAN.size + index * _OP.size + 16
         for k, arg in enumerate(op.args):
             if type(arg) is int:
                 words[k] = arg & _MASK
@@ -136,11 +132,11 @@ class Program:
 
     def failed(self, code: bytes | bytearray | mmap | None = None) -> int:
         """The index of the op that failed, or -1."""
-        return unpack_from("=i", self.code if code is None else code, 28)[0]
+        return unpack_from("=i", self.code if code is None else code, _PLAN.size - 4)[0]
 
     def descriptor(self, slot: Slot, code: bytes | bytearray | mmap | None = None) -> int:
         """The descriptor number in a slot, as whoever runs the program has it; -1 if empty."""
-        return unpack_from("=i", self.code if code is None else code, _PLAN.size + 4 * self._slots[slot])[0]
+        return unpack_from("=i", self.code if code is None else code, self._slots_at + 4 * self._slots[slot])[0]
 
 
 def last_errno(code: bytes) -> int:
