@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import os
+
 from minicontainer import fastjson
 from minicontainer.errors import NotFound, UsageError
+from minicontainer.runtime import validate
 
 
 def load_spec(bundle: str) -> tuple[dict, bytes]:
-    """config.json of a bundle, checked, and its text. NotFound if there is none, UsageError for what is wrong in it."""
+    """config.json of a bundle, checked, and as text to keep: without fields that are null, which are as good as absent.
+
+    NotFound if there is none, UsageError for what is wrong in it.
+    """
     path = f"{bundle}/config.json"
     try:
-        with open(path, "rb") as f:
-            text = f.read()
+        spec = read_json(path)
     except FileNotFoundError:
         raise NotFound("JSON specification file config.json not found", f"is {bundle} a bundle?") from None
-    try:
-        spec = fastjson.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise UsageError(f"{path} is not JSON: {e}") from None
-    if not isinstance(spec, dict) or not isinstance(spec.get("root"), dict) or not isinstance(spec.get("process"), dict):
-        raise UsageError(f"{path} lacks root or process", "see the OCI runtime spec, config.md")
-    if not str(spec.get("ociVersion", "")).startswith("1."):
-        raise UsageError(f"{path}: ociVersion {spec.get('ociVersion')!r} is not 1.x")
+    validate.check(spec)
+    assert isinstance(spec, dict)
+    validate.check_root(os.path.join(bundle, spec["root"]["path"]))
     if any((spec.get("hooks") or {}).values()):
         raise UsageError("hooks are not run yet", "take them out of config.json")
-    return spec, text
+    try:
+        return spec, fastjson.dumps(spec).encode()
+    except ValueError as e:  # 1e999, in a field that we don't know
+        raise UsageError(f"{path} can't be kept: {e}") from None
+
+
+def read_json(path: str) -> object:
+    """A file of JSON that a caller hands over. UsageError for what is none, or too big; OSError."""
+    # Without waiting: a FIFO that nobody writes into is empty.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as f:
+        text = f.read(validate.MOST_BYTES + 1)
+    if len(text) > validate.MOST_BYTES:
+        raise UsageError(f"{path} is bigger than {validate.MOST_BYTES >> 20} MiB", "is it the right file?")
+    try:
+        return fastjson.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"{path} is not JSON: {e}") from None

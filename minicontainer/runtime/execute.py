@@ -19,9 +19,11 @@ def execute(
     console_socket: int = -1,
     detach: bool = False,
 ) -> Launch:
-    """One more process in a running container; process as in config.json."""
+    """One more process in a running container; process as in config.json, UsageError for what is wrong in it."""
     from minicontainer.runtime.joining import make_exec_plan
+    from minicontainer.runtime.validate import check_process
 
+    check_process(process)
     if container.status() != "running":
         raise Conflict(f"cannot exec in a {container.status()} container")
     seccomp, flags = seccomp_of(container.spec(), f"{os.path.dirname(container.dir)}/@seccomp")

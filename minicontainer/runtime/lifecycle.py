@@ -22,6 +22,7 @@ SIGKILL = 9
 
 def create(root: str, ident: str, bundle: str, *, pid_file: str = "", console_socket: int = -1) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails."""
+    states.check_id(ident)
     bundle = os.path.abspath(bundle)
     spec, text = load_spec(bundle)
     path = spec.get("linux", {}).get("cgroupsPath") or f"/{ident}"

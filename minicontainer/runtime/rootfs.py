@@ -287,13 +287,17 @@ class Rootfs:
         return peer
 
     def sysctls(self) -> None:
-        """linux.sysctl: by the container's own proc, never through a symlink (CVE-2019-19921, CVE-2025-52881)."""
+        """linux.sysctl: by the host's proc, which no mount and no symlink of the container can stand in for (CVE-2019-19921,
+        CVE-2025-52881). Which namespace a setting is of, the kernel takes from who writes."""
+        from minicontainer.runtime.sysctl import parts
         from minicontainer.stub.ops import write_file
 
         for key, value in self.linux.get("sysctl", {}).items():
-            path = "sys/" + (key if "/" in key else key.replace(".", "/"))
+            path = "/".join(["sys", *parts(key)])
             self.ops.append(
-                write_file(path, value, dir=self.proc, resolve=1 | 2 | 4 | 8, why=f"sysctl {key} of the container's own namespace")
+                write_file(
+                    path, value, dir=self.host_proc, resolve=1 | 2 | 4 | 8, why=f"sysctl {key} of the container's own namespace"
+                )
             )
 
     def hide(self) -> None:
