@@ -2,7 +2,7 @@
 
     hierarchy.detect()          what this host has
     group.Cgroup(hierarchy, path)
-        .create_ops(resources)  ──▶ ops that make it, limits included      (settings.py: v1.py and v2.py, devices.py)
+        .create_ops(resources)  ──▶ ops that make it, limits included      (memory.py, cpu.py, blockio.py, others.py, devices.py)
         .enter_ops()            ──▶ ops by which a process enters it
         .verify(resources)      the kernel's own view of every limit, read back
         .freeze() .kill() .remove() …                                      (control.py)

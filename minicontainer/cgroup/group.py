@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
-from errno import EEXIST
 
-from minicontainer.cgroup import settings, tree, v1, v2
+from minicontainer.cgroup import making, settings, tree
+from minicontainer.cgroup.blockio import blockio
+from minicontainer.cgroup.cpu import cpu, cpuset
 from minicontainer.cgroup.hierarchy import Hierarchy
+from minicontainer.cgroup.memory import memory
+from minicontainer.cgroup.others import hugetlb, network, pids, rdma, unified
 from minicontainer.cgroup.paths import DEFAULT_PARENT, clean
 from minicontainer.cgroup.settings import Setting
-from minicontainer.errors import Conflict, LimitError, Unsupported
-from minicontainer.stub.ops import Op, mkdir, syscall, write_file
+from minicontainer.errors import LimitError, Unsupported
+from minicontainer.stub.ops import Op, write_file
 
-_AT_FDCWD = -100
-_AT_REMOVEDIR = 0x200
-# (v1 controller, v2 controller, settings where v1 has it, settings where v2 has it)
+# (v1 controller, v2 controller, settings of a section of resources)
 _SECTIONS = (
-    ("memory", "memory", v1.memory, v2.memory),
-    ("cpu", "cpu", v1.cpu, v2.cpu),
-    ("cpuset", "cpuset", v1.cpuset, v2.cpuset),
-    ("pids", "pids", v1.pids, v2.pids),
-    ("blkio", "io", v1.blkio, v2.io),
-    ("hugetlb", "hugetlb", v1.hugetlb, v2.hugetlb),
-    ("rdma", "rdma", v1.rdma, v2.rdma),
+    ("memory", "memory", memory),
+    ("cpu", "cpu", cpu),
+    ("cpuset", "cpuset", cpuset),
+    ("pids", "pids", pids),
+    ("blkio", "io", blockio),
+    ("hugetlb", "hugetlb", hugetlb),
+    ("rdma", "rdma", rdma),
 )
 
 
@@ -133,14 +134,13 @@ class Cgroup(settings.Group):
         """Every limit asked for, checked: LimitError for a wrong value, Unsupported for what this host can't do."""
         h = self.hierarchy
         out: list[Setting] = []
-        for v1_name, v2_name, of_v1, of_v2 in _SECTIONS:
-            old = v1_name in h.mounts or v2_name not in h.unified_controllers
-            out += (of_v1 if old else of_v2)(resources, self)
-        out += (v1 if h.mounts.keys() & {"net_cls", "net_prio"} else v2).network(resources, self)
+        for v1_name, v2_name, section in _SECTIONS:
+            out += section(resources, self, v1_name not in h.mounts and v2_name in h.unified_controllers)
+        out += network(resources, self, not h.mounts.keys() & {"net_cls", "net_prio"})
         if resources.get("unified"):
             if not h.unified:
                 raise Unsupported("unified: this host has no cgroup v2 tree", "use the v1 limits, or boot with cgroup v2")
-            out += v2.unified(resources, self)
+            out += unified(resources, self)
         if resources.get("devices") and "devices" in h.mounts:
             from minicontainer.cgroup import devices
 
@@ -180,27 +180,33 @@ class Cgroup(settings.Group):
     # --- ops
 
     def create_ops(self, resources: dict) -> list[Op]:
-        """Host ops that make the group in every tree, with its limits. Conflict if another container's processes are in it."""
-        asked = self.settings(resources)
-        ops = self._reclaim_ops()
-        for base in self.hierarchy.trees():
-            ops += self._mkdir_ops(base)
-            if base == self.hierarchy.unified:
-                ops += self._controller_ops(asked)
-            if base == self.hierarchy.mounts.get("cpuset"):
-                ops += self._cpuset_ops(base, {setting.file for setting in asked})
-        ops += self._write_ops(asked)
-        if self._asks_bpf(resources):
-            from minicontainer.cgroup import bpf
+        """Host ops that make the group in every tree, with its limits.
 
-            ops += bpf.attach_ops(self.directory("cgroup"), resources["devices"])
-        return ops
+        A group that is there already, with no process in it, is used as it is (kubelet and administrators prepare groups);
+        Conflict if it is frozen or has processes.
+        """
+        h = self.hierarchy
+        asked = self.settings(resources)
+        ops = making.existing_ops(self.directories(), self.frozen)
+        for base in h.trees():
+            ops += making.mkdir_ops(base, self.path)
+            if base == h.unified:
+                ops += making.controller_ops(h, self.path, asked)
+            if base == h.mounts.get("cpuset"):
+                ops += making.cpuset_ops(base, self.path, {setting.file for setting in asked})
+        return ops + self._set_ops(asked, resources)
 
     def update_ops(self, resources: dict) -> list[Op]:
         """Host ops that change the limits named, in an order in which each step is valid."""
         asked = self.settings(resources)
-        ops = self._controller_ops(asked) if self.hierarchy.unified else []
-        ops += self._write_ops(asked)
+        ops = making.controller_ops(self.hierarchy, self.path, asked) if self.hierarchy.unified else []
+        return ops + self._set_ops(asked, resources)
+
+    def _set_ops(self, asked: list[Setting], resources: dict) -> list[Op]:
+        ops = [
+            write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value, why=f"{setting.limit}: {setting.why}")
+            for setting in asked
+        ]
         if self._asks_bpf(resources):
             from minicontainer.cgroup import bpf
 
@@ -218,77 +224,6 @@ class Cgroup(settings.Group):
         why = "the process enters the group" if pid else "enters the group; its one thread alone, so the kernel waits for nobody"
         trees = dict.fromkeys(self.hierarchy.mounts.values())
         return [write_file(f"{base}{self.path}/{file}", str(pid), why=why) for base in trees]
-
-    def _write_ops(self, asked: list[Setting]) -> list[Op]:
-        return [
-            write_file(f"{self.directory(setting.controller)}/{setting.file}", setting.value, why=f"{setting.limit}: {setting.why}")
-            for setting in asked
-        ]
-
-    def _reclaim_ops(self) -> list[Op]:
-        """rmdir of what a crash left; Conflict if processes are in it."""
-        ops = []
-        for path in self.directories():
-            if not os.path.exists(path):
-                continue
-            for group in tree.groups(path):
-                if tree.read(f"{group}/cgroup.procs"):
-                    raise Conflict(f"cgroup {path} is in use by another container", "choose another name or cgroup path")
-                ops.append(syscall("unlinkat", _AT_FDCWD, group, _AT_REMOVEDIR, why="an empty group that a crash left behind"))
-        return ops
-
-    def _ancestors(self, base: str) -> list[str]:
-        return [base + "/" + "/".join(self._names[:n]) for n in range(1, len(self._names))]
-
-    def _mkdir_ops(self, base: str) -> list[Op]:
-        ops = [
-            mkdir(at, ok=(EEXIST,), why="a parent of the container's group")
-            for at in self._ancestors(base)
-            if not os.path.exists(at)
-        ]
-        ops.append(mkdir(base + self.path, why="the container's group in this hierarchy"))
-        return ops
-
-    def _cpuset_ops(self, base: str, asked: set[str]) -> list[Op]:
-        """A v1 group has no CPUs and no memory nodes until it is given some, and nothing can enter it before (cpusets.rst)."""
-        ops = []
-        ancestors = self._ancestors(base)
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            value = tree.read(f"{ancestors[-1]}/{file}").strip() if ancestors else ""
-            if not value:
-                value = tree.read(f"{base}/{file}").strip()
-                for at in ancestors:
-                    here = tree.read(f"{at}/{file}").strip()
-                    if not here:
-                        ops.append(write_file(f"{at}/{file}", value, why="a new cpuset is empty: it gets its parent's"))
-                    value = here or value
-            if file not in asked:
-                ops.append(
-                    write_file(
-                        f"{base}{self.path}/{file}", value, why="a new cpuset is empty: it gets its parent's, or nothing can enter"
-                    )
-                )
-        return ops
-
-    def _controller_ops(self, asked: list[Setting]) -> list[Op]:
-        """Hands the controllers that are needed down the v2 tree, from its root to the group."""
-        h = self.hierarchy
-        base = h.unified or ""
-        named = {setting.controller for setting in asked} - h.mounts.keys()
-        wanted = h.unified_controllers if h.mode == "v2" else h.unified_controllers & named
-        ops = []
-        for at in (base, *self._ancestors(base)):
-            missing = wanted - set(tree.read(f"{at}/cgroup.subtree_control").split())
-            if missing:
-                _refuse_internal_processes(at)
-                ops.append(
-                    write_file(
-                        f"{at}/cgroup.subtree_control",
-                        " ".join(f"+{c}" for c in sorted(missing)),
-                        why="hands these controllers down to the groups below",
-                    )
-                )
-        return ops
 
     # --- control
 
@@ -331,7 +266,7 @@ class Cgroup(settings.Group):
         for path in self.directories():
             control.remove(path, timeout_seconds)
         for base in self._auxiliary():
-            control.prune(self._ancestors(base)[:0:-1])
+            control.prune(making.ancestors(base, self.path)[:0:-1])
 
     def stats(self) -> dict[str, float]:
         """The accounting of the group: plain numbers, the unit in each name; what can't be known is absent (accounting.py)."""
@@ -348,15 +283,6 @@ class Cgroup(settings.Group):
         h = self.hierarchy
         named = [base for name, base in h.mounts.items() if name.startswith("name=")]
         return [*named, h.unified] if h.unified and h.mode == "hybrid" else named
-
-
-def _refuse_internal_processes(at: str) -> None:
-    """v2: a group has either processes or controllers for the groups below it (cgroup-v2.rst, "No Internal Process Constraint")."""
-    if os.path.exists(f"{at}/cgroup.type") and tree.read(f"{at}/cgroup.procs"):  # a real root has no cgroup.type, and is exempt
-        raise Unsupported(
-            f"cgroup v2 can't hand controllers down from {at}: processes are in that group itself",
-            "choose another cgroup parent, or move these processes into a group below it",
-        )
 
 
 def _short(text: str) -> str:

@@ -1,6 +1,7 @@
 """One limit as data: the file, what is written into it, why, and how to tell that the kernel took it.
 
-v1.py and v2.py turn OCI resources into lists of Setting; create, update and verify are views of such a list.
+memory.py, cpu.py, blockio.py, others.py and devices.py turn OCI resources into lists of Setting; create, update and verify
+are views of such a list.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Setting:
 
 
 class Group:
-    """What v1.py and v2.py may ask about the group they write settings for; Cgroup is the real one.
+    """What these modules may ask about the group they write settings for; Cgroup is the real one.
 
     current(controller, file): the text of a file of the group as it is now, "" if the group is not made yet.
     parent(controller, file): the same of its nearest ancestor that has the file, "" if none has.
@@ -109,18 +110,9 @@ def check_cpuset(group: Group, file: str, effective: str, text: str, limit: str)
             )
 
 
-def device(group: Group, entry: dict, limit: str) -> str:
-    """ "MAJ:MIN" of a throttle or weight entry; limits count whole disks only (Documentation: block/blk-throttle)."""
-    major, minor = number(entry, "major", limit, 0, 4095), number(entry, "minor", limit, 0, (1 << 20) - 1)
-    name = f"{major}:{minor}"
-    where = f"{group.sys}/dev/block/{name}"
-    if not os.path.exists(where):
-        raise LimitError(f"{limit}: this host has no block device {name}", "see lsblk for the numbers of the disks")
-    if os.path.exists(f"{where}/partition"):
-        raise LimitError(
-            f"{limit}: {name} is a partition, and the kernel limits whole disks only", "name the disk that it is on; see lsblk"
-        )
-    return name
+def limit_text(value: int) -> str:
+    """As v2 writes a limit: -1 is "max"."""
+    return "max" if value < 0 else str(value)
 
 
 def same_text(asked: str, got: str) -> bool:

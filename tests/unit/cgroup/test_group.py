@@ -7,7 +7,7 @@ import os
 import pytest
 
 from minicontainer.cgroup.group import Cgroup
-from minicontainer.errors import Conflict, LimitError
+from minicontainer.errors import Conflict, LimitError, Unsupported
 
 MIB = 1 << 20
 
@@ -65,16 +65,39 @@ def test_v2_needs_no_entering(v2):
 
 def test_a_group_with_processes_is_another_containers(v1):
     v1.put("memory/minicontainer/c/below/cgroup.procs", "17\n")
-    with pytest.raises(Conflict, match="in use by another container"):
+    with pytest.raises(Conflict, match="container's cgroup is not empty: 1 process"):
         Cgroup(v1.detect(), "c").create_ops({})
 
 
-def test_a_stale_group_is_removed_with_what_is_below_it_before_it_is_made(v1):
+def test_a_group_that_is_there_is_used_but_nothing_below_it(v1):
     v1.put("memory/minicontainer/c/below/cgroup.procs", "")
     ops = calls(Cgroup(v1.detect(), "c").create_ops({}))
     where = f"{v1.root}/memory/minicontainer/c"
-    assert [c[1] for c in ops if c[0] == "unlinkat"] == [f"{where}/below", where]
-    assert ops.index(("unlinkat", where, 0x200)) < ops.index(("mkdirat", where, 0o755))
+    assert [c[1] for c in ops if c[0] == "unlinkat"] == [f"{where}/below"]
+    assert where not in [c[1] for c in ops if c[0] == "mkdirat"]
+
+
+def test_a_group_that_is_there_stops_handing_controllers_down_so_that_processes_can_enter(v2):
+    v2.put("minicontainer/c/cgroup.subtree_control", "memory pids\n")
+    ops = calls(Cgroup(v2.detect(), "c").create_ops({}))
+    assert ops[0] == ("write_file", f"{v2.root}/minicontainer/c/cgroup.subtree_control", "-memory -pids")
+
+
+@pytest.mark.parametrize(
+    ("tree", "file", "text"), [("v1", "freezer/c/freezer.state", "FROZEN\n"), ("v2", "c/cgroup.freeze", "1\n")]
+)
+def test_a_frozen_group_is_refused_in_runcs_words(tree, file, text, request):
+    host = request.getfixturevalue(tree)
+    host.put(file, text)
+    with pytest.raises(Conflict, match="container's cgroup unexpectedly frozen"):
+        Cgroup(host.detect(), "/c").create_ops({})
+
+
+@pytest.mark.parametrize("kind", ["threaded", "domain threaded", "domain invalid"])
+def test_a_threaded_parent_can_not_hand_memory_down(v2, kind):
+    v2.put("app/cgroup.type", kind + "\n")
+    with pytest.raises(Unsupported, match=f"down from {v2.root}/app: it is in {kind} mode"):
+        Cgroup(v2.detect(), "/app/c").create_ops({})
 
 
 def test_planning_makes_nothing(v2):

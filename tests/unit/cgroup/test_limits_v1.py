@@ -48,7 +48,7 @@ def written(host, resources, update=False) -> list[tuple[str, str]]:
         ({"cpu": {"cpus": "1,3", "mems": "0"}}, [("cpuset.cpus", "1,3"), ("cpuset.mems", "0")]),
         ({"pids": {"limit": 100}}, [("pids.max", "100")]),
         ({"pids": {"limit": -1}}, [("pids.max", "max")]),
-        ({"pids": {"limit": 0}}, []),
+        ({"pids": {"limit": 0}}, [("pids.max", "1")]),
         ({"blockIO": {"weight": 300}}, [("blkio.bfq.weight", "300")]),
         ({"blockIO": {"weight": 0}}, []),
         ({"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 20}]}}, [("blkio.bfq.weight_device", "8:0 20")]),

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from minicontainer.cgroup.blockio import io_weight
+from minicontainer.cgroup.cpu import weight_of_shares
 from minicontainer.cgroup.group import Cgroup
-from minicontainer.cgroup.v2 import io_weight, weight_of_shares
 from minicontainer.errors import LimitError, Unsupported
 
 MIB = 1 << 20
@@ -40,7 +41,10 @@ def test_block_weights_keep_their_ends():
         ({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", "0")]),
         ({"memory": {"limit": 64 * MIB, "swap": -1}}, [("memory.max", str(64 * MIB)), ("memory.swap.max", "max")]),
         ({"memory": {"limit": -1}}, [("memory.max", "max"), ("memory.swap.max", "max")]),
+        ({"memory": {"limit": -1, "swap": MIB}}, [("memory.max", "max"), ("memory.swap.max", str(MIB))]),
         ({"memory": {"reservation": MIB}}, [("memory.low", str(MIB))]),
+        ({"memory": {"disableOOMKiller": False, "useHierarchy": True}}, []),
+        ({"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2"}}, [("io.max", "8:0 rbps=1"), ("io.max", "8:16 rbps=2")]),
         ({"memory": {"swappiness": -1}}, []),
         ({"cpu": {"quota": 50000, "period": 100000}}, [("cpu.max", "50000 100000")]),
         ({"cpu": {"quota": 50000}}, [("cpu.max", "50000 100000")]),
@@ -74,6 +78,7 @@ def test_each_resource_is_written_to_its_file(v2, resources, files):
     ("resources", "error", "words"),
     [
         ({"memory": {"swap": 64 * MIB}}, LimitError, "needs a memory limit"),
+        ({"unified": {"cgroup.procs": "1"}}, LimitError, "action"),
         ({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}}, LimitError, "less than the memory limit"),
         ({"memory": {"swappiness": 10}}, Unsupported, "swappiness"),
         ({"memory": {"disableOOMKiller": True}}, Unsupported, "OOM"),
@@ -105,7 +110,7 @@ def test_update_keeps_the_half_of_cpu_max_that_is_not_named(v2):
 
 def test_check_before_update_refuses_a_limit_below_the_usage(v2):
     v2.put("minicontainer/c/memory.current", f"{64 * MIB}\n")
-    with pytest.raises(LimitError, match="less than what it uses now"):
+    with pytest.raises(LimitError, match=f"rejecting memory limit {MIB} <= usage {64 * MIB}"):
         written(v2, {"memory": {"limit": MIB, "checkBeforeUpdate": True}}, update=True)
 
 

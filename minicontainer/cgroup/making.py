@@ -1,0 +1,116 @@
+"""Ops that make a group in a tree: folders, cpusets that are not empty, controllers handed down on v2."""
+
+from __future__ import annotations
+
+import os
+from errno import EEXIST
+
+from minicontainer.cgroup import tree
+from minicontainer.errors import Conflict, Unsupported
+from minicontainer.stub.ops import Op, mkdir, syscall, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minicontainer.cgroup.hierarchy import Hierarchy
+    from minicontainer.cgroup.settings import Setting
+
+_AT_FDCWD = -100
+_AT_REMOVEDIR = 0x200
+# Controllers that count by thread, and so work in a threaded group (cgroup-v2.rst, "Threads").
+_THREADED = frozenset(("cpu", "cpuset", "pids", "perf_event"))
+
+
+def ancestors(base: str, path: str) -> list[str]:
+    """The groups between the tree's root at base and the group at path, the outermost first."""
+    names = path.split("/")[1:]
+    return [base + "/" + "/".join(names[:n]) for n in range(1, len(names))]
+
+
+def existing_ops(paths: list[str], frozen: Callable[[], bool]) -> list[Op]:
+    """rmdir of what is below groups that are there already, after a look whether they are fit for a new container.
+
+    Conflict in runc's words if processes are in one, or if it is frozen: the container would share or stop another's.
+    """
+    ops: list[Op] = []
+    found = [path for path in paths if os.path.exists(path)]
+    if not found:
+        return ops
+    for path in found:
+        left = tree.pids(path)
+        if left:
+            raise Conflict(
+                f"container's cgroup is not empty: {len(left)} process(es) found", f"choose another name or cgroup path than {path}"
+            )
+        for group in tree.groups(path)[:-1]:
+            ops.append(syscall("unlinkat", _AT_FDCWD, group, _AT_REMOVEDIR, why="an empty group that a crash left behind"))
+        handed = tree.read(f"{path}/cgroup.subtree_control").split()
+        if handed:
+            text = " ".join(f"-{c}" for c in handed)
+            why = "a group that hands controllers down takes no processes"
+            ops.append(write_file(f"{path}/cgroup.subtree_control", text, why=why))
+    if frozen():
+        raise Conflict("container's cgroup unexpectedly frozen", f"choose another cgroup path than {found[0]}, or thaw it")
+    return ops
+
+
+def mkdir_ops(base: str, path: str) -> list[Op]:
+    """The group and its parents, where they are missing."""
+    ops = [
+        mkdir(at, ok=(EEXIST,), why="a parent of the container's group") for at in ancestors(base, path) if not os.path.exists(at)
+    ]
+    if not os.path.exists(base + path):
+        ops.append(mkdir(base + path, why="the container's group in this hierarchy"))
+    return ops
+
+
+def cpuset_ops(base: str, path: str, asked: set[str]) -> list[Op]:
+    """A v1 group has no CPUs and no memory nodes until it is given some, and nothing can enter it before (cpusets.rst)."""
+    ops = []
+    above = ancestors(base, path)
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        value = tree.read(f"{above[-1]}/{file}").strip() if above else ""
+        if not value:
+            value = tree.read(f"{base}/{file}").strip()
+            for at in above:
+                here = tree.read(f"{at}/{file}").strip()
+                if not here:
+                    ops.append(write_file(f"{at}/{file}", value, why="a new cpuset is empty: it gets its parent's"))
+                value = here or value
+        if file not in asked and not tree.read(f"{base}{path}/{file}").strip():
+            why = "a new cpuset is empty: it gets its parent's, or nothing can enter"
+            ops.append(write_file(f"{base}{path}/{file}", value, why=why))
+    return ops
+
+
+def controller_ops(h: Hierarchy, path: str, asked: list[Setting]) -> list[Op]:
+    """Hands the controllers that are needed down the v2 tree, from its root to the group; all on pure v2, for accounting."""
+    base = h.unified or ""
+    named = {setting.controller for setting in asked} - h.mounts.keys()
+    wanted = h.unified_controllers if h.mode == "v2" else h.unified_controllers & named
+    ops = []
+    for at in (base, *ancestors(base, path)):
+        missing = wanted - set(tree.read(f"{at}/cgroup.subtree_control").split())
+        if missing:
+            _check_can_hand_down(at, missing)
+            text = " ".join(f"+{c}" for c in sorted(missing))
+            ops.append(write_file(f"{at}/cgroup.subtree_control", text, why="hands these controllers down to the groups below"))
+    return ops
+
+
+def _check_can_hand_down(at: str, missing: set[str] | frozenset[str]) -> None:
+    """v2: a group has either processes or controllers for the groups below it (cgroup-v2.rst, "No Internal Process Constraint")."""
+    kind = tree.read(f"{at}/cgroup.type").strip()
+    if not kind:
+        return  # a real root has no cgroup.type, and is exempt; or there is no such group yet
+    if kind != "domain" and missing - _THREADED:
+        raise Unsupported(
+            f"cgroup v2 can't hand {' '.join(sorted(missing - _THREADED))} down from {at}: it is in {kind} mode",
+            "choose another cgroup path: threads of one process are spread over groups there",
+        )
+    if tree.read(f"{at}/cgroup.procs"):
+        raise Unsupported(
+            f"cgroup v2 can't hand controllers down from {at}: processes are in that group itself",
+            "choose another cgroup parent, or move these processes into a group below it",
+        )
