@@ -56,12 +56,19 @@ def stdio(ops: Ops, peer: Slot) -> None:
 
 
 def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: int = 0, die_with_parent: bool) -> None:
-    """User, groups, capabilities, no_new_privs and seccomp."""
+    """Descriptors that stay (before seccomp: few filters know close_range), user, groups, capabilities, no_new_privs, seccomp."""
     user = process.get("user", {})
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     groups = user.get("additionalGids") or []
     capabilities = process.get("capabilities")
     nnp = process.get("noNewPrivileges", False)
+    ops.call(
+        "close_range",
+        3,
+        0xFFFFFFFF,
+        _CLOSE_RANGE_CLOEXEC,
+        why="only stdin, stdout and stderr cross into the container (CVE-2024-21626)",
+    )
     ops.call("umask", user.get("umask", 0o022), why="what new files may not have")
     if seccomp and not nnp:
         _seccomp(ops, seccomp, seccomp_flags, "now, while we have the CAP_SYS_ADMIN that it takes without no_new_privs")
@@ -150,15 +157,8 @@ def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
 
 
 def execute_user(ops: Ops, process: dict, sync: Slot | None = None, fifo: Slot | None = None) -> None:
-    """The descriptors that stay, the signal mask, and execve; with fifo it waits before it until `start` writes to it."""
+    """The signal mask and execve; with fifo it waits before it until `start` writes to it."""
     args, env = process["args"], process.get("env") or []
-    ops.call(
-        "close_range",
-        3,
-        0xFFFFFFFF,
-        _CLOSE_RANGE_CLOEXEC,
-        why="only stdin, stdout and stderr cross into the container (CVE-2024-21626)",
-    )
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
     if sync and fifo:
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
