@@ -6,7 +6,25 @@ from errno import errorcode as ERRNO
 from struct import unpack
 
 from minicontainer.kernel import flags as f
-from minicontainer.stub.ops import EXEC, FIND, MAKE, RTNL, RUN, SENDFD, STORE, UNKNOWN_PID, WAIT, WRITE, Blob, Op, PointerTo, Slot
+from minicontainer.stub.ops import (
+    CLONE,
+    EXEC,
+    FIND,
+    FSTYPE,
+    MAKE,
+    NODE,
+    RTNL,
+    RUN,
+    SENDFD,
+    STORE,
+    UNKNOWN_PID,
+    WAIT,
+    WRITE,
+    Blob,
+    Op,
+    PointerTo,
+    Slot,
+)
 
 _AT = {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EMPTY_PATH": 0x1000, "AT_RECURSIVE": 0x8000}
 _SECCOMP = {"SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
@@ -73,6 +91,13 @@ def call(op: Op, pid_text: str = "PID") -> str:
     if op.kind == STORE:
         fd, struct, offset = op.args
         return f"{{{struct!r}}}: the word at {offset} = {fd!r}"
+    if op.kind == CLONE:
+        return f"clone3({{flags={f.names(op.args[1] | f.CLONE['CLONE_PARENT'] | f.CLONE['CLONE_PIDFD'], f.CLONE)}}})"
+    if op.kind == NODE:
+        where, name, kind, device = op.args
+        return f"statx({where!r}, {_quote(name)}): {_argument(op, kind, 'type')}, {_argument(op, device, 'device')}"
+    if op.kind == FSTYPE:
+        return f"fstatfs({op.args[0]!r}): {'not ' if op.args[2] else ''}{f.MAGIC.get(op.args[1], hex(op.args[1]))}"
     if op.kind == RUN:
         return f'run "{op.args[0]!r}" [{", ".join(map(_quote, op.args[1]))}]'
     if op.kind == FIND:
@@ -141,6 +166,8 @@ def _argument(op: Op, value: object, kind: object) -> str:
     if kind == "mode":
         name = next((n for n, v in f.S_IF.items() if value & 0o170000 == v), "0")
         return f"{name}|{value & 0o7777:#o}"
+    if kind == "type":
+        return next(n for n, v in f.S_IF.items() if value == v)
     if kind == "device":
         return f"makedev({value >> 8 & 0xFFF}, {value & 0xFF | value >> 12 & 0xFFF00})"
     if kind == "max":

@@ -8,7 +8,10 @@
 #include <linux/fcntl.h>
 #include <linux/openat2.h>
 #include <linux/netlink.h>
+#include <linux/sched.h>
+#include <linux/stat.h>
 #include <linux/time_types.h>
+#include <asm/statfs.h>
 
 #ifndef AT_EACCESS
 #define AT_EACCESS 0x200
@@ -294,6 +297,43 @@ static long op_run(const struct program *p, char **argv, char **envp, int in, in
 	return status >> 8 & 0xff ? -(PLAN_EXITED + (status >> 8 & 0xff)) : 0;
 }
 
+/* A new process in place of this one: it gets the namespaces that only a child can have (pid_namespaces(7)), and the
+ * parent's parent as its parent. */
+static long op_clone(int sock, uint64_t flags, void *text, uint64_t len)
+{
+	int pidfd = -1;
+	struct clone_args args = { .flags = flags | CLONE_PARENT | CLONE_PIDFD, .pidfd = (uint64_t)&pidfd };
+	long pid = sys2(__NR_clone3, &args, sizeof args);
+
+	if (pid <= 0)
+		return pid;
+	pid = op_sendfd(sock, pidfd, text, len);
+	for (;;)
+		sys1(__NR_exit_group, pid < 0);
+}
+
+static long op_node(int dir, const char *name, uint64_t type, uint64_t device)
+{
+	struct statx found;
+	long error = sys5(__NR_statx, dir, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &found);
+	uint64_t number = (uint64_t)(found.stx_rdev_minor & 0xff) | (uint64_t)found.stx_rdev_major << 8 |
+			  (uint64_t)(found.stx_rdev_minor & ~0xffu) << 12; /* makedev(3), as far as the kernel's 12 + 20 bits go */
+
+	if (error < 0)
+		return error;
+	return (found.stx_mode & 0170000) == type && number == device ? 0 : -EEXIST;
+}
+
+static long op_fstype(int fd, uint64_t magic, uint64_t other)
+{
+	struct statfs found;
+	long error = sys2(__NR_fstatfs, fd, &found);
+
+	if (error < 0)
+		return error;
+	return ((uint64_t)found.f_type == magic) != !!other ? 0 : -EXDEV;
+}
+
 static long run_op(const struct op *op, const uint64_t *a)
 {
 	switch (op->kind) {
@@ -318,6 +358,12 @@ static long run_op(const struct op *op, const uint64_t *a)
 		return op_run((struct program *)a[0], (char **)a[1], (char **)a[2], (int)a[3], (int)a[4], (int)a[5]);
 	case OP_FIND:
 		return op_find((char **)a[0]);
+	case OP_CLONE:
+		return op_clone((int)a[0], a[1], (void *)a[2], a[3]);
+	case OP_NODE:
+		return op_node((int)a[0], (char *)a[1], a[2], a[3]);
+	case OP_FSTYPE:
+		return op_fstype((int)a[0], a[1], a[2]);
 	}
 	return -ENOSYS;
 }

@@ -10,7 +10,7 @@ import os
 from minicontainer.kernel.flags import AT_FDCWD
 
 # enum op_kind of plan.h; tests/unit/stub holds the two equal.
-SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC, STORE, RUN, FIND = range(1, 11)
+SYSCALL, WRITE, MAKE, RTNL, WAIT, SENDFD, EXEC, STORE, RUN, FIND, CLONE, NODE, FSTYPE = range(1, 14)
 
 # Why a RUN failed, beside errnos: + exit status, + signal.
 EXITED, SIGNALLED = 1000, 1300
@@ -152,3 +152,22 @@ def find(paths: list[str], *, why: str) -> Op:
 def store(fd: Slot, struct: Blob, offset: int, *, why: str) -> Op:
     """Puts a descriptor into a struct that a later op passes: the same Blob, and no PointerTo (its place is its own)."""
     return Op(STORE, "store", (fd, struct, offset), why)
+
+
+def clone(sync: Slot, flags: int, text: str, *, why: str) -> Op:
+    """Another process goes on with the plan, in new namespaces (CLONE_NEW*); its pidfd is sent over sync with text.
+
+    It is a child of the parent of the process that was, which ends: pid_namespaces(7) and time_namespaces(7) take only children.
+    """
+    raw = text.encode()
+    return Op(CLONE, "clone3", (sync, flags, raw, len(raw)), why)
+
+
+def check_node(dir: Slot, name: str, kind: int, device: int, *, why: str) -> Op:
+    """Fails with EEXIST unless what is there is of this kind (S_IF*) and this device (os.makedev; 0 for a FIFO)."""
+    return Op(NODE, "statx", (dir, name, kind, device), why)
+
+
+def check_filesystem(fd: Slot, magic: int, *, other: bool = False, why: str) -> Op:
+    """Fails with EXDEV unless the descriptor is on a file system with this magic (statfs(2)); with other, if it is on one."""
+    return Op(FSTYPE, "fstatfs", (fd, magic, int(other)), why)

@@ -29,6 +29,10 @@ enum op_kind {
 	OP_STORE = 8,   /* the descriptor of slot arg0 as an int at offset arg2 of the struct arg1 (union bpf_attr) */
 	OP_RUN = 9,     /* a child runs struct program arg0 with argv arg1, envp arg2, and slots arg3 to arg5 as its 0, 1, 2 */
 	OP_FIND = 10,   /* the paths arg0: fails as OP_EXEC would, if none can be executed */
+	OP_CLONE = 11,  /* clone3(flags arg1): the parent sends the child's pidfd over slot arg0 with text arg2, length arg3,
+			   and ends; the child, a child of the parent's parent, goes on with the next op */
+	OP_NODE = 12,   /* arg1 in slot arg0 has the S_IFMT bits arg2 and is the device arg3; EEXIST if it is something else */
+	OP_FSTYPE = 13, /* slot arg0 is on a file system with the magic arg1 (arg2: is on another one); else EXDEV */
 };
 
 /* Why an OP_RUN failed, beside errnos: how its program ended. */

@@ -46,7 +46,7 @@ def test_kinds_and_states_are_the_headers() -> None:
     with open(HEADER) as f:
         text = f.read()
     kinds = {name: int(value) for name, value in re.findall(r"OP_(\w+) = (\d+),", text)}
-    names = ("SYSCALL", "WRITE", "MAKE", "RTNL", "WAIT", "SENDFD", "EXEC", "STORE", "RUN", "FIND")
+    names = ("SYSCALL", "WRITE", "MAKE", "RTNL", "WAIT", "SENDFD", "EXEC", "STORE", "RUN", "FIND", "CLONE", "NODE", "FSTYPE")
     assert {n: kinds[n] for n in names} == {n: getattr(ops, n) for n in names}
     ends = {name: int(value) for name, value in re.findall(r"#define PLAN_(\w+) (\d{4})", text)}
     assert ends == {"EXITED": ops.EXITED, "SIGNALLED": ops.SIGNALLED}
