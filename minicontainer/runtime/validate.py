@@ -20,6 +20,13 @@ MOST_BYTES = 16 << 20
 
 MOST_MOUNTS = 4096  # more than any container has; the kernel's own limit is 100,000 (fs.mount-max)
 
+_IN_PROC = tuple(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo diskstats meminfo stat swaps uptime loadavg slabinfo sys/kernel/ns_last_pid sys/crypto/fips_enabled".split()
+    )
+)
+
 
 def check(spec: object) -> None:
     """A whole config.json, as parsed. UsageError names the field. Fields that are null are taken out of it."""
@@ -213,11 +220,39 @@ def _mounts(spec: dict, linux: dict, namespaces: dict) -> None:
             raise Wrong("is missing", "a bind mount needs what it binds").within("source", i, "mounts")
         if not bind and not mount.get("type"):
             raise Wrong("is missing", "what is no bind mount needs the type of a file system").within("type", i, "mounts")
+        if "proc" in mount["destination"]:
+            try:
+                _below_proc(mount, bind)
+            except Wrong as e:
+                raise e.within("destination", i, "mounts")  # noqa: B904  # the very same error
         mapped = bool(mount.get("uidMappings")) + bool(mount.get("gidMappings"))
         if mapped and not bind:
             raise Wrong("id-mapped mounts are only supported for bind-mounts").within("uidMappings", i, "mounts")
         if mapped == 1:
             raise Wrong("id-mapped mounts must have both uid and gid mappings specified").within("uidMappings", i, "mounts")
+
+
+def _below_proc(mount: dict, bind: bool) -> None:
+    """On /proc only a proc, and within it only what lxcfs shows: a program asks /proc what it may do (CVE-2019-16884)."""
+    from minicontainer.runtime.rootfs import clean
+
+    place = f"/{clean(mount['destination'])}"
+    if place == "/proc":
+        if not (_is_proc(mount["source"]) if bind else mount["type"] == "proc"):
+            raise Wrong(f"{shown(place)} cannot be mounted because it is not of type proc")
+    elif place.startswith("/proc/") and place not in _IN_PROC:
+        raise Wrong(f"{shown(place)} cannot be mounted because it is inside /proc", f"only {', '.join(_IN_PROC)} may be")
+
+
+def _is_proc(source: str) -> bool:
+    """Whether a path of the host is in a proc file system."""
+    try:
+        device = os.stat(source).st_dev if source[0] == "/" else 0
+    except OSError:
+        return False
+    number = f" {os.major(device)}:{os.minor(device)} "
+    with open("/proc/self/mountinfo") as f:
+        return any(number in line and " - proc " in line for line in f)
 
 
 def _memory_policy(spec: dict, linux: dict, namespaces: dict) -> None:

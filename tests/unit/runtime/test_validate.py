@@ -205,6 +205,10 @@ WRONG = [
     ("mounts.0.type", "drop", "mounts[0].type: is missing"),
     ("mounts.2.source", "drop", "mounts[2].source: is missing"),
     ("mounts.0.options", "ro", "mounts[0].options: must be a list of strings, not a string"),
+    ("mounts.1.destination", "/proc", 'mounts[1].destination: "/proc" cannot be mounted because it is not of type proc'),
+    ("mounts.2.destination", "//proc/.", 'mounts[2].destination: "/proc" cannot be mounted because it is not of type proc'),
+    ("mounts.1.destination", "proc/self/attr", 'mounts[1].destination: "/proc/self/attr" cannot be mounted because it is inside'),
+    ("mounts.2.destination", "/x/../proc/sys/", 'mounts[2].destination: "/proc/sys" cannot be mounted because it is inside'),
     ("mounts.0.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], "mounts[0].uidMappings: id-mapped mounts are only"),
     ("mounts.2.uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}], "mounts[2].uidMappings: id-mapped mounts must have both"),
     ("mounts", [{"destination": "/x", "type": "tmpfs"}] * (MOST_MOUNTS + 1), f"mounts: {MOST_MOUNTS + 1} mounts"),
@@ -237,6 +241,16 @@ def test_fields_that_nobody_knows_are_ignored() -> None:
     for at in (spec, spec["process"], spec["linux"], spec["mounts"][0], spec["linux"]["resources"]["memory"]):
         at["x-unknown"] = {"\0": [None, {"deep": 1e308}]}
     check(spec)
+
+
+def test_mounts_on_proc_that_are_right() -> None:
+    """The host's own proc for a container in the host's pid namespace, and the files that lxcfs shows."""
+    for mount in (
+        {"destination": "/proc", "source": "/proc", "options": ["rbind"]},
+        {"destination": "/proc/meminfo", "type": "bind", "source": "/var/lib/lxcfs/proc/meminfo"},
+        {"destination": "/processes", "type": "tmpfs"},
+    ):
+        check(changed("mounts.0", mount))
 
 
 def test_null_is_as_good_as_absent() -> None:
