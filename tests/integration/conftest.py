@@ -16,6 +16,7 @@ import pytest
 from tests.clients.ours import PROGRAM, REPOSITORY
 from tests.integration.engine import IMAGE, Engine, new_engine
 from tests.integration.leftovers import here, left
+from tests.integration.network_lab import Lab, missing
 
 
 def _missing() -> str:
@@ -93,3 +94,15 @@ def rootfs(tmp_path: Path, tarball: str) -> Path:
     folder.mkdir()
     subprocess.run(["tar", "-xf", tarball, "-C", folder], check=True)
     return folder
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A network of namespaces in which this process is the host."""
+    if missing():
+        pytest.skip(missing())
+    made = Lab(str(tmp_path))
+    try:
+        yield made
+    finally:
+        made.close()

@@ -10,7 +10,8 @@ import pytest
 
 from minicontainer.engine import logs
 from minicontainer.errors import UsageError
-from tests.unit.stub.test_monitor import Detached, program, python  # noqa: F401  # `program` is a fixture
+from tests.unit.stub.conftest import program  # noqa: F401  # a fixture
+from tests.unit.stub.monitored import Detached, python
 
 START = 1_700_000_000  # seconds; entry i is i seconds later
 
