@@ -16,7 +16,7 @@ declare -A sets=(
     [vm]="qemu-system-x86 busybox-static kmod"
     # what the client tests and the benchmark compare with
     [peers]="docker.io podman runc crun containerd conmon iptables skopeo buildah uidmap util-linux
-             prometheus-alertmanager docker-registry
+             catatonit containernetworking-plugins slirp4netns fuse-overlayfs prometheus-alertmanager docker-registry
              gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 )
 

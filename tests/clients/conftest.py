@@ -6,12 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.clients import dockerd, ours
+from tests.clients import containerd, docker_archive, dockerd, ours, readme
 from tests.clients.beside_cases import IMAGE
+from tests.clients.peer_first import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,3 +61,31 @@ def minicontainer(scratch: str, busybox_tarball: str) -> Iterator[ours.Ours]:
         yield side
     finally:
         side.stop()
+
+
+class Pods(NamedTuple):
+    """A containerd whose handlers are runc and the README's, and the name of its image with busybox."""
+
+    daemon: containerd.Containerd
+    image: str
+
+
+@pytest.fixture(scope="session")
+def pods(scratch: str, busybox_tarball: str) -> Iterator[Pods]:
+    """A private containerd with images in the namespaces of the kubelet and of ctr."""
+    missing = containerd.missing()
+    if missing:
+        pytest.skip(missing)
+    runtimes = readme.block("toml", "io.containerd.grpc.v1.cri", OURS) + containerd.RUNC
+    pause, image = "localhost/pause:test", "localhost/busybox:test"
+    daemon = containerd.Containerd(tempfile.mkdtemp(prefix="containerd.", dir=scratch), runtimes, pause)
+    daemon.start()
+    try:
+        for name, entrypoint in ((pause, ("/bin/sleep", "infinity")), (image, ())):
+            archive = f"{daemon.directory}/image.tar"
+            docker_archive.write(archive, name, busybox_tarball, entrypoint=entrypoint)
+            for namespace in (daemon.name, "k8s.io"):
+                daemon.ctr("images", "import", archive, namespace=namespace)
+        yield Pods(daemon, image)
+    finally:
+        daemon.stop()
