@@ -37,6 +37,14 @@ def loads(text: str | bytes) -> object:
         value, end = _scan(text, start)
     except StopIteration as stop:
         raise ValueError(f"not JSON at character {stop.value}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except SystemError:
+        # The C code takes its exception from json.decoder, and raises nothing where that is not imported.
+        from json import loads as explain
+
+        explain(text)
+        raise
     if text[end:].strip(_WHITESPACE):
         raise ValueError(f"more than one JSON value at character {end}")
     return value

@@ -33,12 +33,11 @@ def load_spec(bundle: str) -> tuple[dict, bytes]:
 def read_json(path: str) -> object:
     """A file of JSON that a caller hands over. UsageError for what is none, or too big; OSError."""
     # Without waiting: a FIFO that nobody writes into is empty.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as f:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
         text = f.read(validate.MOST_BYTES + 1)
     if len(text) > validate.MOST_BYTES:
         raise UsageError(f"{path} is bigger than {validate.MOST_BYTES >> 20} MiB", "is it the right file?")
     try:
         return fastjson.loads(text)
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise UsageError(f"{path} is not JSON: {e}") from None

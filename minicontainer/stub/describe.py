@@ -225,6 +225,8 @@ def hint(op: Op, errno: int) -> str:
     }
     if op.kind == WRITE and "/cgroup/" in op.args[1]:
         return _CGROUP_HINTS.get(name, "")
+    if name == "ENOSPC" and op.call in ("move_mount", "open_tree"):
+        return "there are too many mounts: see /proc/sys/fs/mount-max, and whether a bind holds itself"
     if name == "ENOSPC":
         return "the disk is full: free some space (`df`), or choose another data root with --root"
     if op.kind == MAKE and name == "EROFS":

@@ -17,6 +17,7 @@ from tests.clients.ours import PROGRAM, REPOSITORY
 from tests.integration.engine import IMAGE, Engine, new_engine
 from tests.integration.leftovers import here, left
 from tests.integration.network_lab import Lab, missing
+from tests.integration.oci import Oci
 
 
 def _missing() -> str:
@@ -94,6 +95,24 @@ def rootfs(tmp_path: Path, tarball: str) -> Path:
     folder.mkdir()
     subprocess.run(["tar", "-xf", tarball, "-C", folder], check=True)
     return folder
+
+
+@pytest.fixture
+def oci(tmp_path: Path, rootfs: Path) -> Iterator[Oci]:
+    """minicontainer-oci with a bundle. Its containers are deleted after the test, and nothing may be left of them."""
+    missing = _missing()
+    if missing:
+        pytest.skip(missing)
+    box = Oci(tmp_path, rootfs)
+    try:
+        yield box
+        box.clear()
+        end = time.monotonic() + 5  # what was killed may still be going
+        while box.left() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not box.left(), "the test's containers are deleted"
+    finally:
+        box.stop()
 
 
 @pytest.fixture

@@ -43,9 +43,13 @@ def test_reads_what_json_writes(value: object, indent: int | str | None) -> None
 
 @given(st.text())
 def test_refuses_what_json_refuses(text: str) -> None:
-    """Any text is a value for both, the same, or an error for both."""
+    """Any text is a value for both, the same, or an error for both; NaN and Infinity, which json takes, aside."""
+
+    def refuse(name: str) -> float:
+        raise ValueError(name)
+
     try:
-        expected = json.loads(text)
+        expected = json.loads(text, parse_constant=refuse)
     except ValueError:
         with pytest.raises(ValueError):
             fastjson.loads(text)
@@ -61,6 +65,20 @@ def test_refusals(text: str | bytes) -> None:
     """What is no JSON raises ValueError (also NaN and Infinity, which json takes)."""
     with pytest.raises(ValueError):
         fastjson.loads(text)
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": 1', "[1,", '"x', "[" * 1_000_000, '{"a":' * 500_000, "9" * 10_000])
+def test_refusals_in_a_process_without_json(text: str) -> None:
+    """The C code takes its exceptions from json.decoder, which a command has not imported: it is a ValueError all the same."""
+    code = "import sys; from minicontainer import fastjson\ntry: fastjson.loads(sys.stdin.read())\nexcept ValueError as e: print('refused', e)"
+    done = subprocess.run(
+        [sys.executable, "-ISc", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("refused ")
 
 
 def test_only_json_types_are_written() -> None:
