@@ -47,8 +47,12 @@ class Tree:
 class Cgroup(settings.Group):
     """The group at path ("/minicontainer/ID", or "ID" below parent) in every tree of the hierarchy.
 
+    born_outside: the first process can't be born in it or enter it by itself, but has to be moved from outside by adopt(pid)
+    and enter_ops(pid), while it waits (systemd.py).
     UsageError for a path that a container may not have (paths.clean). Nothing is made before the ops of create_ops run.
     """
+
+    born_outside = False
 
     def __init__(self, hierarchy: Hierarchy, path: str, parent: str = DEFAULT_PARENT) -> None:
         self.hierarchy = hierarchy
@@ -185,9 +189,12 @@ class Cgroup(settings.Group):
         A group that is there already, with no process in it, is used as it is (kubelet and administrators prepare groups);
         Conflict if it is frozen or has processes.
         """
-        h = self.hierarchy
         asked = self.settings(resources)
-        ops = making.existing_ops(self.directories(), self.frozen)
+        return making.existing_ops(self.directories(), self.frozen) + self._make_ops(asked, resources)
+
+    def _make_ops(self, asked: list[Setting], resources: dict) -> list[Op]:
+        h = self.hierarchy
+        ops: list[Op] = []
         for base in h.trees():
             ops += making.mkdir_ops(base, self.path)
             if base == h.unified:
@@ -201,6 +208,12 @@ class Cgroup(settings.Group):
         asked = self.settings(resources)
         ops = making.controller_ops(self.hierarchy, self.path, asked) if self.hierarchy.unified else []
         return ops + self._set_ops(asked, resources)
+
+    def adopt(self, pid: int, annotations: dict[str, str]) -> None:
+        """Has whoever owns the tree take the process in; nothing to do where that is us. annotations: of config.json."""
+
+    def announce(self, resources: dict) -> None:
+        """Tells whoever owns the tree the limits that update_ops is about to set; nothing to do where that is us."""
 
     def _set_ops(self, asked: list[Setting], resources: dict) -> list[Op]:
         ops = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from minicontainer.cgroup.entering import Entrance
 from minicontainer.engine import container as box
 from minicontainer.engine.container import SHORT, Container
 from minicontainer.engine.run import Terminal
@@ -71,7 +72,7 @@ def execute(container: Container, options: ExecOptions, *, stdio: tuple[int, int
         ident=container.ident,
         pid=pid,
         pidfd=pidfd,
-        cgroup=cgroup,
+        cgroup=Entrance(cgroup, pid),
         seccomp=seccomp,
         seccomp_flags=seccomp_flags,
         die_with_parent=not options.detach,

@@ -1,11 +1,17 @@
-"""The cgroup of a container, with the hierarchies of this host looked up once."""
+"""The cgroup of a container: where the spec puts it, what limits it gets, with the hierarchies of this host looked up once."""
 
 from __future__ import annotations
 
+import os
+
+from minicontainer.cgroup.devices import DEFAULT_RULES
 from minicontainer.cgroup.group import Cgroup
 from minicontainer.cgroup.hierarchy import Hierarchy, detect
+from minicontainer.cgroup.paths import clean
+from minicontainer.errors import UsageError
 
 _found: list[Hierarchy] = []
+_DENY_ALL = {"allow": False, "access": "rwm"}
 
 
 def hierarchy() -> Hierarchy:
@@ -16,8 +22,87 @@ def hierarchy() -> Hierarchy:
 
 
 def cgroup_of(path: str) -> Cgroup:
-    """The cgroup at path, in every hierarchy."""
+    """The cgroup at path, in every hierarchy; path as of path_of(): "slice:prefix:name" is a systemd unit's, "" is none at all."""
+    if not path:
+        return Cgroup(Hierarchy({}, None, frozenset()), "/none")
+    if path[0] != "/" and path.count(":") == 2:
+        from minicontainer.cgroup.systemd import Unit
+
+        return Unit(hierarchy(), path)
     return Cgroup(hierarchy(), path)
+
+
+def path_of(spec: dict, ident: str, *, systemd: bool = False) -> str:
+    """Where a new container's cgroup is: linux.cgroupsPath, or a group of its own by its id; for cgroup_of, and for the state.
+
+    UsageError for a path that a container may not have. Without the host's root: below the group above ours where that
+    is delegated to us (cgroup-v2.rst, "Delegation"), else "": no group, which is an error only if the config asks for one.
+    """
+    linux = spec.get("linux") or {}
+    asked = linux.get("cgroupsPath") or ""
+    if systemd:
+        from minicontainer.cgroup.systemd import full_name
+
+        return full_name(asked, ident)
+    if _privileged():
+        return clean(asked or ident)
+    path = clean(asked or ident, parent=_own_parent())
+    if _writable(path):
+        return path
+    limits = {key: value for key, value in (linux.get("resources") or {}).items() if value and key != "devices"}
+    if asked or limits:
+        raise UsageError(
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+            "take resources and cgroupsPath out of config.json, or have a cgroup v2 group delegated to you",
+        )
+    return ""
+
+
+def _privileged() -> bool:
+    """Whether we are the host's root: not another user, and not root of a user namespace (podman without root starts us in one)."""
+    if os.geteuid():
+        return False
+    with open("/proc/self/uid_map", "rb", buffering=0) as f:
+        return f.read().split() == [b"0", b"0", b"4294967295"]
+
+
+def _own_parent() -> str:
+    """The v2 group above the one that we are in, which has processes and so can't hand controllers down."""
+    with open("/proc/self/cgroup") as f:
+        own = next((line.rstrip("\n")[3:] for line in f if line.startswith("0::")), "/")
+    return own.rpartition("/")[0]
+
+
+def _writable(path: str) -> bool:
+    """Whether we may make the group, on pure v2: v1 is never delegated."""
+    h = hierarchy()
+    if h.mode != "v2":
+        return False
+    at = f"{h.unified}{path}"
+    while not os.path.exists(at):
+        at = at.rpartition("/")[0]
+    return os.access(at, os.W_OK) and os.access(f"{at}/cgroup.procs", os.W_OK)
+
+
+def resources_of(spec: dict) -> dict:
+    """linux.resources as they are set: default deny and the default devices around the device rules (config-linux.md).
+
+    Without the host's root there are no device rules, as in runc: such a container can make no device node.
+    A pids limit of 0 is one since runtime-spec 1.3; before, it stood for none, and Go programs wrote it for want of another.
+    """
+    resources = dict((spec.get("linux") or {}).get("resources") or {})
+    if _privileged():
+        resources["devices"] = [*(resources.get("devices") or (_DENY_ALL,)), *DEFAULT_RULES]
+    else:
+        resources.pop("devices", None)
+    return without_old_zero(resources, spec.get("ociVersion", ""))
+
+
+def without_old_zero(resources: dict, version: str) -> dict:
+    """resources without a pids limit of 0 if it is one of a version in which that meant none."""
+    if (resources.get("pids") or {}).get("limit") == 0 and version.split(".")[:2] in (["1", "0"], ["1", "1"], ["1", "2"]):
+        return {**resources, "pids": {}}
+    return resources
 
 
 def oom_file(cgroup: Cgroup) -> str:

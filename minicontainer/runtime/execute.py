@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from minicontainer.cgroup.entering import Entrance
 from minicontainer.errors import Conflict
 from minicontainer.kernel import calls
 from minicontainer.runtime.launch import Launch
@@ -18,8 +19,12 @@ def execute(
     stdio: tuple[int, int, int] = (0, 1, 2),
     console_socket: int = -1,
     detach: bool = False,
+    cgroup: list[str] | tuple[str, ...] = (),
 ) -> Launch:
-    """One more process in a running container; process as in config.json, UsageError for what is wrong in it."""
+    """One more process in a running container; process as in config.json, UsageError for what is wrong in it.
+
+    cgroup: groups below the container's that it enters instead, as runc's `exec --cgroup` names them (cgroup.Entrance).
+    """
     from minicontainer.runtime.joining import make_exec_plan
     from minicontainer.runtime.validate import check_process
 
@@ -35,7 +40,7 @@ def execute(
             ident=container.ident,
             pid=pid,
             pidfd=pidfd,
-            cgroup=container.cgroup(),
+            cgroup=Entrance(container.cgroup(), pid, cgroup),
             seccomp=seccomp,
             seccomp_flags=flags,
             die_with_parent=not detach,

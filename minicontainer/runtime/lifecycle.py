@@ -10,7 +10,7 @@ from minicontainer.errors import Conflict, UsageError
 from minicontainer.kernel import calls
 from minicontainer.runtime import state as states
 from minicontainer.runtime.bundle import load_spec
-from minicontainer.runtime.cgroups import cgroup_of
+from minicontainer.runtime.cgroups import cgroup_of, path_of
 from minicontainer.runtime.launch import Launch, exec_error
 from minicontainer.runtime.plan import Plan, make_plan
 from minicontainer.runtime.process import seccomp_of
@@ -20,12 +20,17 @@ from minicontainer.runtime.state import OciContainer
 SIGKILL = 9
 
 
-def create(root: str, ident: str, bundle: str, *, pid_file: str = "", console_socket: int = -1) -> OciContainer:
-    """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails."""
+def create(
+    root: str, ident: str, bundle: str, *, pid_file: str = "", console_socket: int = -1, systemd: bool = False
+) -> OciContainer:
+    """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails.
+
+    systemd: its cgroup is a transient unit of systemd's.
+    """
     states.check_id(ident)
     bundle = os.path.abspath(bundle)
     spec, text = load_spec(bundle)
-    path = spec.get("linux", {}).get("cgroupsPath") or f"/{ident}"
+    path = path_of(spec, ident, systemd=systemd)
     if spec["process"].get("terminal") and console_socket < 0:
         raise UsageError("cannot allocate tty without a console socket", "give --console-socket, or set process.terminal to false")
     states.check_free(root, ident)
@@ -71,6 +76,7 @@ def _launch(container: OciContainer, plan: Plan, cgroup: Cgroup, console_socket:
     def born(pid: int) -> None:
         container.state.update(pid=pid, pid_start=start_time(pid))
         container.save()
+        cgroup.adopt(pid, container.state["annotations"])
 
     try:
         launch.start(

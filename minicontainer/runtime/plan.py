@@ -15,11 +15,11 @@ Explain, dry run, timings and errors are all views of these lists; there is no o
 
 from __future__ import annotations
 
-from minicontainer.cgroup.devices import DEFAULT_RULES
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime import process
 from minicontainer.runtime.builder import Ops
+from minicontainer.runtime.cgroups import resources_of
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
 from minicontainer.stub.ops import Op, Slot, wait
 
@@ -115,15 +115,15 @@ def make_plan(
     plan = Plan()
     linux = spec.get("linux", {})
     network = network or Network()
-    plan.resources = _resources(linux.get("resources", {}))
+    plan.resources = resources_of(spec)
     new, plan.joined = _namespaces(linux.get("namespaces", ()))
     private_cgroups = bool(new & CLONE["CLONE_NEWCGROUP"])
-    plan.unified_dir = cgroup.unified_dir()  # type: ignore[attr-defined]
+    plan.unified_dir = None if cgroup.born_outside else cgroup.unified_dir()  # type: ignore[attr-defined]
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
     plan.flags = new & ~CLONE["CLONE_NEWCGROUP"] | (CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0)
     plan.before = cgroup.create_ops(plan.resources)  # type: ignore[attr-defined]
     # In a user namespace of its own the stub may not write the host's cgroup files; then the parent moves it, and waits.
-    by_parent = bool(new & CLONE["CLONE_NEWUSER"])
+    by_parent = bool(new & CLONE["CLONE_NEWUSER"]) or cgroup.born_outside  # type: ignore[attr-defined]
     plan.after = lambda pid: [*(cgroup.enter_ops(pid) if by_parent else ()), *network.host(pid)]  # type: ignore[attr-defined]
 
     ops = plan.container
@@ -164,12 +164,6 @@ def make_plan(
         plan.fifo = Slot("exec.fifo")
     process.execute_user(ops, spec["process"], plan.sync if plan.fifo else None, plan.fifo)
     return plan
-
-
-def _resources(resources: dict) -> dict:
-    """The spec's resources, with the default devices behind its device rules; none are added where there are no rules."""
-    rules = resources.get("devices")
-    return {**resources, "devices": [*rules, *DEFAULT_RULES]} if rules else resources
 
 
 def _namespaces(namespaces: list[dict]) -> tuple[int, list[tuple[str, str]]]:

@@ -32,6 +32,8 @@ class Group:
     def enter_ops(self, pid: int = 0) -> list[Op]:
         return [mkdir(f"/sys/fs/cgroup/enter/{pid}", why="enter")]
 
+    born_outside = False
+
     def unified_dir(self) -> str | None:
         return self.unified
 
