@@ -29,7 +29,7 @@ def make_exec_plan(
 ) -> Plan:
     """The plan for a process in the container whose first process is pid (held by pidfd).
 
-    spec: {"process": …} as in OCI's config.json; cgroup: the container's; seccomp: the BPF program.
+    spec: {"process": …} as in OCI's config.json; cgroup: where it goes (cgroup.Entrance); seccomp: the BPF program.
     """
     plan = Plan()
     wanted = spec["process"]
@@ -54,5 +54,5 @@ def make_exec_plan(
         process.stdio(ops, root.console(plan.console, wanted))
     ops.call("fchdir", cwd, why="stand in the working directory")
     process.identity(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
-    process.execute_user(ops, wanted)
+    process.execute_user(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags)
     return plan

@@ -22,7 +22,7 @@ from minicontainer.kernel import calls, spawn
 from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime.plan import Plan
 from minicontainer.stub import program as prog
-from minicontainer.stub.ops import EXEC, WAIT, Op
+from minicontainer.stub.ops import EXEC, FIND, WAIT, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ class Launch:
         plan_file: str = "",
         born: Callable[[int], None] | None = None,
         ready: Callable[[], None] | None = None,
+        mounted: Callable[[], None] | None = None,
     ) -> None:
         """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember,
-        ready() before the container is let go; plan_file: a path for the shared plan, for who wants to read it later (OCI's start).
+        ready() before the container is let go; mounted() then, if the plan tells; plan_file: a path for the shared plan, for who
+        wants to read it later (OCI's start).
 
         StartError names the step that failed; the process is gone then, the cgroup is the caller's to remove.
         """
@@ -74,6 +76,10 @@ class Launch:
             self._host("host", self.plan.after(self.pid))
             if ready:
                 ready()
+            if mounted and self.plan.tells:
+                if not _receive(ours):
+                    self._collect()  # it failed: this raises
+                mounted()
             self._go(ours)
         except BaseException:
             self.kill()
@@ -208,11 +214,19 @@ class Launch:
         self.pidfd = -1
 
 
+def _receive(sync: _socket.socket) -> bytes:
+    """What the stub says; b"" when it has ended."""
+    try:
+        return sync.recv(1)
+    except ConnectionResetError:
+        return b""
+
+
 def start_error(op: Op, errno: int) -> StartError:
     """The error for a failed op: the call with its arguments decoded, why it is done, errno, and what to try."""
     from minicontainer.stub import describe
 
-    if op.kind == EXEC:
+    if op.kind in (EXEC, FIND):
         return exec_error(op.args[1][0], errno)
     call = describe.call(op)
     message = f"{call}: {os.strerror(errno)} ({describe.ERRNO.get(errno, errno)}), at the step: {op.why}"

@@ -1,4 +1,7 @@
-"""The lifecycle of the OCI runtime spec (runtime.md): create, start, kill, delete. state.py says what lies on disk."""
+"""The lifecycle of the OCI runtime spec (runtime.md): create and start; kill and delete are in ending.py.
+
+state.py says what lies on disk.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,45 @@ import os
 from time import time_ns
 
 from minicontainer.cgroup.group import Cgroup
-from minicontainer.errors import Conflict, UsageError
-from minicontainer.kernel import calls
+from minicontainer.errors import Conflict, StartError, UsageError
+from minicontainer.runtime import hooks
 from minicontainer.runtime import state as states
 from minicontainer.runtime.bundle import load_spec
 from minicontainer.runtime.cgroups import cgroup_of, path_of
+from minicontainer.runtime.ending import delete, destroy, kill, silently
 from minicontainer.runtime.launch import Launch, exec_error
 from minicontainer.runtime.plan import Plan, make_plan
 from minicontainer.runtime.process import seccomp_of
-from minicontainer.runtime.processes import start_time
+from minicontainer.runtime.processes import pid_inside, start_time
 from minicontainer.runtime.state import OciContainer
+from minicontainer.stub.ops import RUN
+from minicontainer.stub.program import failure
 
-SIGKILL = 9
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["create", "delete", "kill", "start", "write_pid_file"]
 
 
 def create(
-    root: str, ident: str, bundle: str, *, pid_file: str = "", console_socket: int = -1, systemd: bool = False
+    root: str,
+    ident: str,
+    bundle: str,
+    *,
+    pid_file: str = "",
+    console_socket: int = -1,
+    systemd: bool = False,
+    warn: Callable[[str], None] = silently,
 ) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails.
 
-    systemd: its cgroup is a transient unit of systemd's.
+    systemd: its cgroup is a transient unit of systemd's; warn: takes what is to be logged as a warning.
     """
     states.check_id(ident)
     bundle = os.path.abspath(bundle)
     spec, text = load_spec(bundle)
+    hooks.check(spec)
     path = path_of(spec, ident, systemd=systemd)
     if spec["process"].get("terminal") and console_socket < 0:
         raise UsageError("cannot allocate tty without a console socket", "give --console-socket, or set process.terminal to false")
@@ -49,34 +67,46 @@ def create(
             "created": _now(),
             "annotations": spec.get("annotations") or {},
             "cgroup": path,
+            "own_pids": any(n["type"] == "pid" and not n.get("path") for n in spec.get("linux", {}).get("namespaces", ())),
+            "hooks": any((spec.get("hooks") or {}).values()),
+            "start_hook": plan.first_start_hook,
         },
     )
     try:
         with open(f"{container.dir}/config.json", "wb") as f:
             f.write(text)
-        _launch(container, plan, cgroup, console_socket)
+        _launch(container, spec, plan, cgroup, console_socket)
         if pid_file:
             write_pid_file(pid_file, container.state["pid"])
         os.rename(f"{container.dir}/new.fifo", f"{container.dir}/exec.fifo")
     except BaseException:
-        _remove(container)
+        destroy(container, warn)
         raise
     finally:
         os.close(lock)
     return container
 
 
-def _launch(container: OciContainer, plan: Plan, cgroup: Cgroup, console_socket: int) -> None:
+def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, console_socket: int) -> None:
     os.mkfifo(f"{container.dir}/new.fifo", 0o600)
     fifo = os.open(f"{container.dir}/new.fifo", os.O_RDWR | os.O_CLOEXEC)
     assert plan.fifo
     plan.inherit[plan.fifo] = fifo
+    streams = plan.hook_streams
+    if streams:
+        plan.inherit.update(streams.open(container.dir))
     launch = Launch(plan)
 
     def born(pid: int) -> None:
         container.state.update(pid=pid, pid_start=start_time(pid))
         container.save()
-        cgroup.adopt(pid, container.state["annotations"])
+        if streams:
+            streams.say(container.hook_state("created", pid_inside(pid)))
+
+    def mounted() -> None:
+        state = container.hook_state("created", container.state["pid"])
+        hooks.run(spec, "prestart", state)
+        hooks.run(spec, "createRuntime", state)
 
     try:
         launch.start(
@@ -85,16 +115,50 @@ def _launch(container: OciContainer, plan: Plan, cgroup: Cgroup, console_socket:
             plan_file=f"{container.dir}/plan",
             born=born,
             ready=lambda: cgroup.verify(plan.resources),
+            mounted=mounted,
         )
+    except StartError:
+        failed = _failure(container)
+        if failed and plan.container[failed[0]].kind == RUN:
+            before = sum(op.kind == RUN for op in plan.container[: failed[0]])
+            raise _hook_failure(container, spec, "createContainer", before, failed[2]) from None
+        raise
     finally:
         os.close(fifo)
+        if streams:
+            streams.close()
 
 
-def start(container: OciContainer) -> None:
-    """Lets a created container go on to its execve. StartError if that failed."""
+def start(container: OciContainer, *, warn: Callable[[str], None] = silently) -> None:
+    """Lets a created container go on to its execve. StartError if that or a hook fails; after a hook's the container is gone."""
     status = container.status()
     if status != "created":
         raise _not_created(status)
+    _release(container)
+    failed = _failure(container)
+    if not failed and not container.state["hooks"]:
+        return
+    spec = container.spec()
+    if not failed:
+        try:
+            hooks.run(spec, "poststart", container.hook_state("running", container.state["pid"]))
+        except StartError:
+            destroy(container, warn)
+            raise
+        return
+    index, ops, errno = failed
+    if index == ops - 1:
+        raise exec_error(spec["process"]["args"][0], errno)
+    nth = index - container.state["start_hook"]
+    if nth >= len(hooks.of(spec, "startContainer")):
+        raise StartError("seccomp", "", errno, "the filter is not one this kernel takes")
+    error = _hook_failure(container, spec, "startContainer", nth, errno)
+    destroy(container, warn)
+    raise error
+
+
+def _release(container: OciContainer) -> None:
+    """Writes what the first process waits for, and returns when it has executed its program or ended."""
     try:
         fifo = os.open(f"{container.dir}/exec.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.unlink(f"{container.dir}/exec.fifo")
@@ -102,14 +166,15 @@ def start(container: OciContainer) -> None:
         raise _not_created(container.status()) from None
     from select import poll
 
-    os.write(fifo, b"s")
-    gone = poll()
-    gone.register(fifo, 0)
-    gone.poll()  # POLLERR: the execve has closed the other end, or the process has ended
-    os.close(fifo)
-    failed = _failed_execve(f"{container.dir}/plan")
-    if failed:
-        raise exec_error(container.spec()["process"]["args"][0], failed)
+    try:
+        os.write(fifo, b"s")
+        gone = poll()
+        gone.register(fifo, 0)
+        gone.poll()  # POLLERR: the execve has closed the other end, or the process has ended
+    except BrokenPipeError:
+        raise _not_created("stopped") from None
+    finally:
+        os.close(fifo)
 
 
 def _not_created(status: str) -> Conflict:
@@ -118,49 +183,17 @@ def _not_created(status: str) -> Conflict:
     return Conflict(f"cannot start an already {status} container")
 
 
-def _failed_execve(path: str) -> int:
-    """The errno of the last op, the execve, of a plan file; 0 if it did not fail."""
-    from minicontainer.stub.program import last_errno
-
-    with open(path, "rb") as f:
-        return last_errno(f.read())
-
-
-def kill(container: OciContainer, sig: int, *, everything: bool = False) -> None:
-    """A signal to the first process, or to all. Conflict "container not running" in runc's words."""
-    if everything:
-        cgroup = container.cgroup()
-        if sig == SIGKILL:
-            cgroup.kill()
-        else:
-            for pid in cgroup.pids():
-                os.kill(pid, sig)
-        return
-    if container.status() not in ("created", "running", "paused"):
-        raise Conflict("container not running")
-    pidfd = calls.pidfd_open(container.state["pid"])
-    if start_time(container.state["pid"]) == container.state["pid_start"]:
-        calls.pidfd_send_signal(pidfd, sig)
-    os.close(pidfd)
+def _failure(container: OciContainer) -> tuple[int, int, int] | None:
+    """What in the stub's plan failed (program.failure)."""
+    try:
+        with open(f"{container.dir}/plan", "rb") as f:
+            return failure(f.read())
+    except FileNotFoundError:
+        return None  # there was no clone
 
 
-def delete(container: OciContainer, *, force: bool = False) -> None:
-    """Removes a stopped container (any, with force)."""
-    status = container.status()
-    if status not in ("stopped", "creating") and not force:
-        raise Conflict(f"cannot delete container {container.ident} that is not stopped: {status}")
-    _remove(container)
-
-
-def _remove(container: OciContainer) -> None:
-    if container.state["cgroup"]:
-        cgroup = container.cgroup()
-        if cgroup.exists():
-            cgroup.kill()
-            cgroup.remove()
-    for name in os.listdir(container.dir):
-        os.unlink(f"{container.dir}/{name}")
-    os.rmdir(container.dir)
+def _hook_failure(container: OciContainer, spec: dict, name: str, nth: int, errno: int) -> StartError:
+    return hooks.failure(name, nth, hooks.of(spec, name)[nth], errno, hooks.written(container.dir))
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
-from minicontainer.runtime import process
+from minicontainer.runtime import hooks, process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import resources_of
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
-from minicontainer.stub.ops import Op, Slot, wait
+from minicontainer.stub.ops import Blob, Op, Slot, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ class Plan:
     before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after
     it; container: the stub's ops;
     sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the slot of exec.fifo;
-    inherit: descriptors of ours that the stub gets too (the caller puts that of exec.fifo in).
+    inherit: descriptors of ours that the stub gets too (the caller puts that of exec.fifo in); tells: the stub says when
+    everything is mounted, and waits for the host's hooks; hook_streams: of the hooks that the stub runs; first_start_hook: the
+    index of its first startContainer hook.
     """
 
     __slots__ = (
@@ -70,11 +72,14 @@ class Plan:
         "console",
         "container",
         "fifo",
+        "first_start_hook",
         "flags",
+        "hook_streams",
         "inherit",
         "joined",
         "resources",
         "sync",
+        "tells",
         "unified_dir",
     )
 
@@ -90,6 +95,9 @@ class Plan:
         self.unified_dir: str | None = None
         self.joined: list[tuple[str, str]] = []
         self.inherit: dict[Slot, int] = {}
+        self.tells = False
+        self.hook_streams: hooks.Streams | None = None
+        self.first_start_hook = 0
 
 
 def make_plan(
@@ -137,12 +145,20 @@ def make_plan(
     late = [m for m in spec.get("mounts", ()) if m.get("type") in ("cgroup", "cgroup2")]
     root.mounts([m for m in spec.get("mounts", ()) if m not in late])
     root.devices()
+    if hooks.of(spec, "prestart") or hooks.of(spec, "createRuntime"):
+        plan.tells = True
+        ops.call("write", plan.sync, Blob(b"m", "mounted"), 1, why="everything is mounted: the host's hooks may run")
     ops.append(wait(plan.sync, why="the host half: limits read back, network cable plugged in"))
     if private_cgroups:
         ops.call("unshare", CLONE["CLONE_NEWCGROUP"], why="its cgroup becomes the root of what it can see; only now is it in it")
     for m in late:
         root.cgroup_mount(m, cgroup, private_cgroups)
     _network(ops, network, bool(new & CLONE["CLONE_NEWNET"]))
+    if hooks.of(spec, "createContainer") or hooks.of(spec, "startContainer"):
+        plan.hook_streams = hooks.Streams()
+    if plan.hook_streams and hooks.of(spec, "createContainer"):
+        ops.call("fchdir", root.root, why="hooks stand in the container's root, with the host's root still in reach")
+        hooks.inside(ops, spec, "createContainer", plan.hook_streams)
     peer = None
     if spec["process"].get("terminal"):
         plan.console = Slot("console socket")
@@ -162,7 +178,21 @@ def make_plan(
     process.identity(ops, spec["process"], seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
     if waits:
         plan.fifo = Slot("exec.fifo")
-    process.execute_user(ops, spec["process"], plan.sync if plan.fifo else None, plan.fifo)
+
+    def start_hooks() -> None:
+        plan.first_start_hook = len(ops)
+        if plan.hook_streams:
+            hooks.inside(ops, spec, "startContainer", plan.hook_streams)
+
+    process.execute_user(
+        ops,
+        spec["process"],
+        seccomp=seccomp,
+        seccomp_flags=seccomp_flags,
+        sync=plan.sync if plan.fifo else None,
+        fifo=plan.fifo,
+        hooks=start_hooks,
+    )
     return plan
 
 

@@ -11,7 +11,11 @@ from struct import pack
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CAPABILITIES, PR, PR_CAP_AMBIENT, RLIMIT
 from minicontainer.runtime.builder import Ops
-from minicontainer.stub.ops import Blob, PointerTo, Slot, execute, write_file
+from minicontainer.stub.ops import Blob, PointerTo, Slot, execute, find, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TIOCSCTTY = 0x540E
 _CAP_VERSION_3 = 0x20080522
@@ -91,8 +95,6 @@ def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: i
         _capabilities(ops, capabilities, keep=bool(uid))
     if nnp:
         ops.call("prctl", PR["PR_SET_NO_NEW_PRIVS"], 1, 0, 0, 0, why="no setuid program gives more than this")
-        if seccomp:
-            _seccomp(ops, seccomp, seccomp_flags, "as late as can be: after it only execve")
     # A change of credentials clears it (prctl(2)), so it is said again.
     ops.call(
         "prctl",
@@ -156,14 +158,33 @@ def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
     ops.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, prog, why=f"the system call filter, {when}")
 
 
-def execute_user(ops: Ops, process: dict, sync: Slot | None = None, fifo: Slot | None = None) -> None:
-    """The signal mask and execve; with fifo it waits before it until `start` writes to it."""
+def execute_user(
+    ops: Ops,
+    process: dict,
+    *,
+    seccomp: bytes | None = None,
+    seccomp_flags: int = 0,
+    sync: Slot | None = None,
+    fifo: Slot | None = None,
+    hooks: Callable[[], None] | None = None,
+) -> None:
+    """The signal mask, the filter if it can be this late, and execve.
+
+    With fifo it waits before that until `start` writes into it, and hooks() may then add ops; what can't be executed is told
+    before the wait, as in runc.
+    """
     args, env = process["args"], process.get("env") or []
+    paths = candidates(args[0], env)
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
     if sync and fifo:
+        ops.append(find(paths, args, why="what is not there is told by `create`"))
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
         ops.call("read", fifo, Blob(bytes(8), ""), 1, why="wait until `start` writes")
-    ops.append(execute(candidates(args[0], env), args, env, why="the plan ends here: this process is the user's program now"))
+    if hooks:
+        hooks()
+    if seccomp and process.get("noNewPrivileges"):
+        _seccomp(ops, seccomp, seccomp_flags, "as late as can be: after it only execve")
+    ops.append(execute(paths, args, env, why="the plan ends here: this process is the user's program now"))
 
 
 def candidates(program: str, env: list[str]) -> list[str]:

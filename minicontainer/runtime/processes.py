@@ -11,3 +11,12 @@ def start_time(pid: int, proc: str = "/proc") -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def pid_inside(pid: int, proc: str = "/proc") -> int:
+    """The pid that a process has in its own pid namespace (proc_pid_status(5), NSpid)."""
+    with open(f"{proc}/{pid}/status", "rb") as f:
+        for line in f:
+            if line.startswith(b"NSpid:"):
+                return int(line.split()[-1])
+    return pid

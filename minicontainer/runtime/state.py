@@ -74,6 +74,18 @@ class OciContainer:
             **({"annotations": self.state["annotations"]} if self.state["annotations"] else {}),
         }
 
+    def hook_state(self, status: str, pid: int) -> dict:
+        """What hooks and seccomp listeners are told (runtime.md, "State"); pid 0 for none."""
+        state = self.state
+        return {
+            "ociVersion": state["ociVersion"],
+            "id": self.ident,
+            "status": status,
+            **({"pid": pid} if pid else {}),
+            "bundle": state["bundle"],
+            **({"annotations": state["annotations"]} if state["annotations"] else {}),
+        }
+
     def spec(self) -> dict:
         """config.json as it was at create."""
         with open(f"{self.dir}/config.json", "rb") as f:
@@ -137,7 +149,8 @@ def load(root: str, ident: str) -> OciContainer:
         if not os.path.isdir(folder):
             raise NotFound("container does not exist") from None
         # Killed between mkdir and the first save: there is nothing yet but the folder.
-        state = {"ociVersion": "", "bundle": "", "rootfs": "", "pid": 0, "created": "", "annotations": {}, "cgroup": ""}
+        names = ("ociVersion", "bundle", "rootfs", "created", "annotations", "cgroup", "hooks")
+        state = {**dict.fromkeys(names, ""), "pid": 0, "own_pids": True}
     return OciContainer(root, ident, state)
 
 

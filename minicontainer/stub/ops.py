@@ -144,9 +144,9 @@ def run(
     return Op(RUN, "run", (PointerTo(words, 0, os.fsencode(path) + b"\0", path, more), argv, env, *fds), why)
 
 
-def find(paths: list[str], *, why: str) -> Op:
-    """Fails as execute() of these paths would, because none is there or may be executed."""
-    return Op(FIND, "find", (paths,), why)
+def find(paths: list[str], argv: list[str], *, why: str) -> Op:
+    """Fails as execute() of the same would, because none of the paths is there or may be executed."""
+    return Op(FIND, "find", (paths, argv), why)
 
 
 def store(fd: Slot, struct: Blob, offset: int, *, why: str) -> Op:

@@ -139,8 +139,7 @@ class Program:
         return unpack_from("=i", self.code if code is None else code, self._slots_at + 4 * self._slots[slot])[0]
 
 
-def last_errno(code: bytes) -> int:
-    """The errno of the last op of a plan that was run, read without its ops; 0 if it did not fail."""
-    nops, results_at = unpack_from("=I", code, 8)[0], unpack_from("=I", code, 16)[0]
-    state, errno, *_ = _RESULT.unpack_from(code, results_at + (nops - 1) * _RESULT.size)
-    return errno if state == FAILED else 0
+def failure(code: bytes) -> tuple[int, int, int] | None:
+    """How a plan that was run has failed, read without its ops: the index of the op, how many ops there are, its errno."""
+    nops, results_at, failed = unpack_from("=I", code, 8)[0], unpack_from("=I", code, 16)[0], unpack_from("=i", code, _PLAN.size - 4)[0]
+    return None if failed < 0 else (failed, nops, _RESULT.unpack_from(code, results_at + failed * _RESULT.size)[1])
