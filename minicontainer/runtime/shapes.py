@@ -109,15 +109,15 @@ def integer(low: int, high: int, hint: str = "") -> Shape:
     return check
 
 
-def one_of(names: Iterable[str], message: str = "{} is not known") -> Shape:
-    """One of some words. message: what is said of another, with {} for it."""
+def one_of(names: Iterable[str], message: str, hint: str = "") -> Shape:
+    """One of some words. message: what is said of another, with {} for it; hint: by default the words."""
     known = dict.fromkeys(names)
 
     def check(value: object) -> None:
         if type(value) is not str:
             raise Wrong(f"must be a string, not {kind(value)}")
         if value not in known:
-            raise Wrong(message.format(shown(value)), f"one of {', '.join(known)}")
+            raise Wrong(message.format(shown(value)), hint or f"one of {', '.join(known)}")
 
     return check
 
