@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+pytest.register_assert_rewrite("tests.clients.engine_scripts")  # scripts assert, too
+
 from tests.clients import containerd, docker_archive, dockerd, ours, readme
 from tests.clients.beside_cases import IMAGE
 from tests.clients.peer_first import OURS

@@ -44,12 +44,13 @@ def succeeded(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedP
 class Dockerd:
     """One daemon below `directory` (which must exist, and is left with what the daemon wrote).
 
-    arguments: more of dockerd's own, such as ("--add-runtime", "name=/path").
+    arguments: more of dockerd's own, such as ("--add-runtime", "name=/path"); settings: its daemon.json.
     """
 
-    def __init__(self, directory: str, *, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: str, *, arguments: tuple[str, ...] = (), settings: str = "{}") -> None:
         self.directory = directory
         self.arguments = arguments
+        self.settings = settings
         self.socket = f"{directory}/docker.sock"
         self.log = f"{directory}/dockerd.log"
         self.cgroup = f"dockerd-{os.path.basename(directory)}-{os.getpid()}"
@@ -66,7 +67,7 @@ class Dockerd:
         own += ["--host", f"unix://{self.socket}", "--pidfile", f"{self.directory}/pid"]
         own += ["--config-file", f"{self.directory}/daemon.json", "--cgroup-parent", f"/{self.cgroup}"]
         with open(f"{self.directory}/daemon.json", "w") as file:
-            file.write("{}\n")
+            file.write(self.settings)
         # slave: it sees what is mounted here later, and nothing of its own comes back.
         namespaces = ["unshare", "--net", "--mount", "--propagation", "slave"]
         script = 'ip link set lo up && exec dockerd "$@"'  # exec: the pid stays the same

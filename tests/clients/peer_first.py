@@ -44,7 +44,7 @@ class Both:
         try:
             script(self.theirs)
         except self.failures as failure:
-            pytest.skip(f"{self.theirs.runtime} fails on this machine too: {str(failure)[:400]}")
+            pytest.skip(f"{self.theirs.runtime} fails on this machine too: {str(failure)[-600:]}")
         finally:
             self.theirs.clean()
         try:

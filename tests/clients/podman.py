@@ -1,0 +1,86 @@
+"""A podman of our own: its storage, network, runtime state and locks are gone when the test is.
+
+All of it happens in a mount namespace with an empty /run, /var/lib and /dev/shm (where podman, CNI and the runtimes keep
+what they share), and in a network namespace; both vanish with their last process and descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from tests.clients.engine import Engine
+from tests.clients.namespaces import namespace
+from tests.clients.peer_first import until
+
+# root of these tests may lack CAP_SYS_RESOURCE, which podman's own default of these limits needs.
+SETTINGS = """\
+{readme}
+[containers]
+default_ulimits = ["nofile=10000:10000", "nproc=10000:10000"]
+log_driver = "k8s-file"
+"""
+
+
+def missing() -> str:
+    """Why there can be no podman here, or an empty string."""
+    if os.geteuid() != 0:
+        return "podman with cgroups and a bridge needs root"
+    if shutil.which("podman") is None or shutil.which("catatonit") is None:
+        return "podman is not installed (apt-get install podman catatonit)"
+    return ""
+
+
+class Podman(Engine):
+    """podman below `directory` (which must exist), with one runtime; both sides of a comparison share a directory.
+
+    settings: containers.conf's part that names runtimes; runtime: one of those, or a path.
+    """
+
+    def __init__(self, directory: str, settings: str, runtime: str) -> None:
+        self.directory = directory
+        self.runtime = runtime
+        self.configuration = f"{directory}/containers.conf"
+        with open(self.configuration, "w") as file:
+            file.write(SETTINGS.format(readme=settings))
+
+    def start(self) -> None:
+        """Make the namespaces."""
+        empty = "".join(f"mount -t tmpfs none {path}\n" for path in ("/run", "/var/lib", "/dev/shm"))
+        self.mounts = namespace("mnt", empty)
+        self.network = namespace("net", "ip link set lo up")
+
+    def beside(self, runtime: str) -> Podman:
+        """The same podman with another runtime."""
+        other = object.__new__(Podman)
+        other.__dict__.update(self.__dict__, runtime=runtime)
+        return other
+
+    def inside(self, *words: str) -> list[str]:
+        """A command line in the namespaces, in the directory: conmon leaves a file where it is started."""
+        own = f"/proc/{os.getpid()}/fd"
+        enter = ["nsenter", f"--mount={own}/{self.mounts}", f"--net={own}/{self.network}"]
+        return [*enter, "sh", "-c", 'cd "$0" && exec "$@"', self.directory, *words]
+
+    def command(self, *words: str) -> list[str]:
+        where = ["--root", f"{self.directory}/root", "--runroot", "/run/containers", "--tmpdir", "/run/libpod"]  # no long paths
+        more = ["--network-config-dir", f"{self.directory}/networks", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+        return self.inside("podman", *where, *more, "--storage-driver", "overlay", "--runtime", self.runtime, *words)
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "CONTAINERS_CONF": self.configuration}
+
+    def check_health(self, name: str, wanted: str) -> None:
+        """Run the check (which a systemd timer would do) until its result is this."""
+        until(lambda: self.cli("healthcheck", "run", name, check=False).returncode == (wanted != "healthy"), wanted)
+        until(lambda: self.state(name)["Health"]["Status"] == wanted, f"the state {wanted}")
+
+    def clean(self) -> None:
+        self.cli("pod", "rm", "--all", "--force", "--time", "0")
+        self.cli("rm", "--all", "--force", "--time", "0")
+
+    def stop(self) -> None:
+        """Remove what is there, and give the namespaces up."""
+        self.clean()
+        os.close(self.mounts)
+        os.close(self.network)
