@@ -67,7 +67,7 @@ def test_run_says_what_is_wrong(engine: Engine, case: str) -> None:
 
 @pytest.mark.parametrize(("program", "code", "what"), [
     ("nosuch", 127, r'exec: "nosuch": executable file not found in \$PATH'),
-    ("/no/such", 127, r'exec: "/no/such": no such file or directory'),
+    ("/no/such", 127, r'exec: "/no/such": stat /no/such: no such file or directory'),
     ("/etc/passwd", 126, r'exec: "/etc/passwd": permission denied'),
 ])  # fmt: skip
 def test_missing_program(engine: Engine, program: str, code: int, what: str) -> None:
