@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Property = tuple[str, tuple[str, object]]  # name, (D-Bus signature, value)
 
 _INFINITY = (1 << 64) - 1
-_ANNOTATION = "org.systemd.property."
+ANNOTATION = "org.systemd.property."
 _SIGNATURES = {
     "byte": "y", "int16": "n", "uint16": "q", "int32": "i", "uint32": "u", "int64": "x", "uint64": "t", "double": "d",
     "boolean": "b", "string": "s", "objectpath": "o",
@@ -137,9 +137,9 @@ def of_annotations(annotations: dict[str, str]) -> list[Property]:
     """`org.systemd.property.NAME`: its value in GVariant's text form; NAME ending in Sec is given in seconds (NAME…USec is set)."""
     out = []
     for key, text in annotations.items():
-        if not key.startswith(_ANNOTATION):
+        if not key.startswith(ANNOTATION):
             continue
-        name = key[len(_ANNOTATION) :]
+        name = key[len(ANNOTATION) :]
         if len(name) < 3:
             raise UsageError(f"annotation {key} name incorrect: too short")
         if not (name.isascii() and name.isalpha()):

@@ -16,21 +16,6 @@ if TYPE_CHECKING:
     from minicontainer.cli.flags import Flag
 
 
-def unspoilt() -> None:
-    """Makes this process independent of two things that it inherits.
-
-    A closed stream (`<&-`) becomes /dev/null: no file of ours gets its number, and with it a container's output. The umask
-    is 022: what containers are given, such as /etc/resolv.conf, is for all users in them.
-    """
-    fd = os.open(os.devnull, os.O_RDWR)
-    while fd <= 2:
-        fd = os.dup(fd)
-    os.close(fd)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)
-    os.umask(0o022)
-
-
 def helped(values: dict, usage: str, summary: str, flags: Iterable[Flag]) -> bool:
     """Prints the help of a verb if it was asked for."""
     if not values.get("help"):

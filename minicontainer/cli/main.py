@@ -10,8 +10,8 @@ import os
 import sys
 
 from minicontainer import __version__
-from minicontainer.cli.common import unspoilt
 from minicontainer.cli.flags import Flag, help_text, parse
+from minicontainer.cli.inherited import unspoilt
 from minicontainer.engine.config import Config
 from minicontainer.errors import MinicontainerError, UsageError
 

@@ -7,12 +7,12 @@ import os
 from minicontainer.cgroup.entering import Entrance
 from minicontainer.engine import container as box
 from minicontainer.engine.container import SHORT, Container
-from minicontainer.engine.run import Terminal
 from minicontainer.engine.start import Streams
 from minicontainer.engine.watch import exit_code
 from minicontainer.errors import Conflict, KernelError, StartError
 from minicontainer.kernel import calls
 from minicontainer.kernel.monitor import run_monitor
+from minicontainer.kernel.terminal import Terminal
 from minicontainer.runtime.cgroups import cgroup_of
 from minicontainer.runtime.joining import make_exec_plan
 from minicontainer.runtime.launch import Launch

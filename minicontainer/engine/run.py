@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from minicontainer.engine import end, watch
 from minicontainer.engine.container import Container, Life
 from minicontainer.engine.start import Observer, start
+from minicontainer.kernel.terminal import Terminal
 
 
 def run_here(
@@ -37,35 +36,3 @@ def run_here(
             terminal.restore()
     end.finish(container, life)
     return watch.exit_code(status)
-
-
-class Terminal:
-    """The user's terminal: raw while a container has it, and as it was afterwards."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd if os.isatty(fd) else -1
-        self._before: list | None = None
-
-    def size(self) -> tuple[int, int] | None:
-        """(rows, columns), None if there is no terminal."""
-        if self.fd < 0:
-            return None
-        columns, rows = os.get_terminal_size(self.fd)
-        return rows, columns
-
-    def raw(self) -> None:
-        """Every key goes to the container."""
-        if self.fd >= 0:
-            import termios
-            import tty
-
-            self._before = termios.tcgetattr(self.fd)
-            tty.setraw(self.fd)
-
-    def restore(self) -> None:
-        """As it was."""
-        if self._before:
-            import termios
-
-            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)
-            self._before = None

@@ -42,7 +42,20 @@ int seccomp_syscall_resolve_name_arch(uint32_t arch_token, const char *name);
 int seccomp_rule_add_array(void *ctx, uint32_t action, int syscall, unsigned int arg_cnt, const void *arg_array);
 int seccomp_export_bpf(void *ctx, int fd);
 unsigned int seccomp_api_get(void);
+const unsigned int *seccomp_version(void);
 """
+
+
+def version() -> str:
+    """The library's version (seccomp_version(3)), like "2.5.4"; "" on a host without it."""
+    ffi = FFI()
+    ffi.cdef(_CDEF)
+    try:
+        lib: Any = ffi.dlopen(SONAME)
+    except OSError:
+        return ""
+    found = lib.seccomp_version()
+    return ".".join(str(found[i]) for i in range(3))
 
 
 class Filter:

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minicontainer.runtime.builder import Ops
 
-_NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+NAMES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _INSIDE_PATH = "startContainer"  # the one whose path is the container's
 _OUTPUT = ("hook.stdout", "hook.stderr")  # files, or names of memfds
 _MOST_SHOWN = 4096  # bytes of what a failed hook wrote
@@ -39,7 +39,7 @@ def of(spec: dict, name: str) -> list[dict]:
 
 def check(spec: dict) -> None:
     """UsageError for a hook that is not there: told by `create`, not when it is due."""
-    for name in _NAMES:
+    for name in NAMES:
         for i, hook in enumerate(of(spec, name)):
             if name != _INSIDE_PATH and not os.path.exists(hook["path"]):
                 raise UsageError(f"hooks.{name}[{i}].path: {hook['path']}: no such file or directory", "it is a path of the host")

@@ -37,20 +37,21 @@ def create(
     *,
     pid_file: str = "",
     console_socket: int = -1,
+    foreground: bool = False,
     systemd: bool = False,
     warn: Callable[[str], None] = silently,
 ) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails.
 
-    systemd: its cgroup is a transient unit of systemd's; warn: takes what is to be logged as a warning.
+    foreground: the caller stands by until it ends, so a terminal's master stays here, in .launch.console; systemd: its cgroup
+    is a transient unit of systemd's; warn: takes what is to be logged as a warning.
     """
     states.check_id(ident)
     bundle = os.path.abspath(bundle)
     spec, text = load_spec(bundle)
     hooks.check(spec)
     path = path_of(spec, ident, systemd=systemd)
-    if spec["process"].get("terminal") and console_socket < 0:
-        raise UsageError("cannot allocate tty without a console socket", "give --console-socket, or set process.terminal to false")
+    check_terminal(spec["process"], given=console_socket >= 0, foreground=foreground)
     states.check_free(root, ident)
     # Planned before anything is made: what is refused here (a cgroup in use, say) must not be cleaned up after.
     cgroup = cgroup_of(path)
@@ -87,6 +88,15 @@ def create(
     return container
 
 
+def check_terminal(process: dict, *, given: bool, foreground: bool) -> None:
+    """UsageError, in runc's words, for a terminal that nobody would hold, or a console socket (given) that nobody needs."""
+    terminal = bool(process.get("terminal"))
+    if terminal and not given and not foreground:
+        raise UsageError("cannot allocate tty if runc will detach without setting console socket")
+    if given and (foreground or not terminal):
+        raise UsageError("cannot use console socket if runc will not detach or allocate tty")
+
+
 def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, console_socket: int) -> None:
     os.mkfifo(f"{container.dir}/new.fifo", 0o600)
     fifo = os.open(f"{container.dir}/new.fifo", os.O_RDWR | os.O_CLOEXEC)
@@ -95,7 +105,7 @@ def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, con
     streams = plan.hook_streams
     if streams:
         plan.inherit.update(streams.open(container.dir))
-    launch = Launch(plan)
+    launch = container.launch = Launch(plan)
 
     def born(pid: int) -> None:
         container.state.update(pid=pid, pid_start=start_time(pid))

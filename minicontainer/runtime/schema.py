@@ -195,14 +195,14 @@ _ACTION = one_of(
     [f"SCMP_ACT_{name}" for name in "KILL KILL_PROCESS KILL_THREAD TRAP ERRNO TRACE ALLOW LOG NOTIFY".split()],
     "invalid seccomp action {}",
 )
-_ARCHITECTURES = """X86 X86_64 X32 ARM AARCH64 LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64
+ARCHITECTURES = """X86 X86_64 X32 ARM AARCH64 LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64
 PPC64LE S390 S390X SH SHEB PARISC PARISC64 RISCV64""".split()
 
 _SECCOMP = record(
     {
         "defaultAction": _ACTION,
         "defaultErrnoRet": _U32,
-        "architectures": array(one_of([f"SCMP_ARCH_{name}" for name in _ARCHITECTURES], "invalid seccomp architecture {}")),
+        "architectures": array(one_of([f"SCMP_ARCH_{name}" for name in ARCHITECTURES], "invalid seccomp architecture {}")),
         "flags": array(
             one_of(
                 [f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")],

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 _ENOSYS, _EPERM = 38, 1
 
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": lib.ACT_KILL_THREAD, "SCMP_ACT_KILL_THREAD": lib.ACT_KILL_THREAD, "SCMP_ACT_TRAP": lib.ACT_TRAP,
     "SCMP_ACT_KILL_PROCESS": lib.ACT_KILL_PROCESS, "SCMP_ACT_ERRNO": lib.ACT_ERRNO, "SCMP_ACT_TRACE": lib.ACT_TRACE,
     "SCMP_ACT_LOG": lib.ACT_LOG, "SCMP_ACT_ALLOW": lib.ACT_ALLOW, "SCMP_ACT_NOTIFY": lib.ACT_NOTIFY,
 }
-_OPERATORS = {
+OPERATORS = {
     "SCMP_CMP_NE": lib.CMP_NE, "SCMP_CMP_LT": lib.CMP_LT, "SCMP_CMP_LE": lib.CMP_LE, "SCMP_CMP_EQ": lib.CMP_EQ,
     "SCMP_CMP_GE": lib.CMP_GE, "SCMP_CMP_GT": lib.CMP_GT, "SCMP_CMP_MASKED_EQ": lib.CMP_MASKED_EQ,
 }
@@ -42,9 +42,9 @@ _DATA_NR, _DATA_ARCH = 0, 4  # offsets in struct seccomp_data
 
 
 def _action(name: object, errno: object, where: str) -> int:
-    action = _ACTIONS.get(name) if isinstance(name, str) else None
+    action = ACTIONS.get(name) if isinstance(name, str) else None
     if action is None:
-        raise UsageError(f"seccomp: {where}: {name!r} is not an action", f"actions are {' '.join(_ACTIONS)}")
+        raise UsageError(f"seccomp: {where}: {name!r} is not an action", f"actions are {' '.join(ACTIONS)}")
     if action not in (lib.ACT_ERRNO, lib.ACT_TRACE):
         return action
     if errno is None:
@@ -59,11 +59,11 @@ def _condition(arg: dict, where: str) -> Condition:
     value, two = arg.get("value", 0), arg.get("valueTwo", 0)
     if not isinstance(index, int) or not 0 <= index <= 5:
         raise UsageError(f"seccomp: {where}: argument index {index!r} is not 0 to 5")
-    if op not in _OPERATORS:
-        raise UsageError(f"seccomp: {where}: {op!r} is not an operator", f"operators are {' '.join(_OPERATORS)}")
+    if op not in OPERATORS:
+        raise UsageError(f"seccomp: {where}: {op!r} is not an operator", f"operators are {' '.join(OPERATORS)}")
     if not all(isinstance(v, int) and 0 <= v < 1 << 64 for v in (value, two)):
         raise UsageError(f"seccomp: {where}: argument {index} is compared with what is no 64-bit number")
-    return index, _OPERATORS[op], value, two
+    return index, OPERATORS[op], value, two
 
 
 def _conditions(args: list[dict], where: str) -> list[list[Condition]]:

@@ -20,6 +20,10 @@ from minicontainer.errors import Conflict, NotFound, UsageError
 from minicontainer.runtime.cgroups import cgroup_of
 from minicontainer.runtime.processes import start_time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minicontainer.runtime.launch import Launch
+
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 _LONGEST_ID = 255  # it names a folder
 
@@ -28,9 +32,10 @@ class OciContainer:
     """A container by id below root. state is state.json's content: ociVersion, bundle, rootfs, created, annotations, cgroup,
     pid (0 before there is a process) and pid_start (processes.start_time)."""
 
-    __slots__ = ("dir", "ident", "state")
+    __slots__ = ("dir", "ident", "launch", "state")
 
     def __init__(self, root: str, ident: str, state: dict) -> None:
+        self.launch: Launch | None = None  # with whoever created it
         self.dir = f"{root}/{ident}"
         self.ident = ident
         self.state = state

@@ -1,0 +1,21 @@
+"""What a command inherits from its caller and must not depend on."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def unspoilt() -> None:
+    """Makes this process independent of two things that it inherits.
+
+    A closed stream (`<&-`) becomes /dev/null: no file of ours gets its number, and with it a container's output. The umask
+    is 022: what containers are given, such as /etc/resolv.conf, is for all users in them.
+    """
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        fd = os.dup(fd)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    os.umask(0o022)

@@ -1,0 +1,106 @@
+"""create and run."""
+
+from __future__ import annotations
+
+import os
+
+from minicontainer.cli.oci import Call, Verb, reason
+from minicontainer.cli.oci.flags import Flag
+from minicontainer.errors import UsageError
+from minicontainer.runtime import lifecycle
+from minicontainer.runtime.ending import delete
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minicontainer.runtime.state import OciContainer
+
+BUNDLE = Flag("bundle", "b", help="path to the root of the bundle directory, defaults to the current directory")
+CONSOLE = Flag("console-socket", help="path to an AF_UNIX socket which will receive the master end of the console's pseudoterminal")
+PID_FILE = Flag("pid-file", help="specify the file to write the process id to")
+PRESERVE = Flag(
+    "preserve-fds", kind="int", help="Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)"
+)
+_CREATE = (
+    BUNDLE,
+    CONSOLE,
+    PID_FILE,
+    Flag("no-pivot", kind="bool", help="refused: without pivot_root the host's root stays in reach"),
+    Flag("no-new-keyring", kind="bool", help="do not create a new session keyring for the container"),
+    PRESERVE,
+)
+_RUN = (
+    *_CREATE,
+    Flag("detach", "d", "bool", "detach from the container's process"),
+    Flag("keep", kind="bool", help="do not delete the container after it exits"),
+    Flag("no-subreaper", kind="bool", help="disable the use of the subreaper used to reap reparented processes"),
+)
+
+
+def connect(path: str) -> int:
+    """A connection to a console socket; -1 for no path."""
+    if not path:
+        return -1
+    import _socket
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        sock.connect(path)
+    except OSError as e:
+        raise UsageError(f"dial unix {path}: connect: {reason(e)}") from None
+    return sock.detach()
+
+
+def _create(call: Call, *, foreground: bool = False) -> OciContainer:
+    values = call.values
+    if values["no-pivot"]:
+        raise UsageError("--no-pivot is refused: without pivot_root the host's root stays in reach")
+    ident = call.args[0]
+    bundle = values["bundle"] or "."
+    if not os.path.isdir(bundle):
+        raise UsageError(f"chdir {bundle}: no such file or directory")
+    if not ident:
+        raise UsageError("container id cannot be empty")
+    return lifecycle.create(
+        call.root,
+        ident,
+        bundle,
+        pid_file=values["pid-file"],
+        console_socket=connect(values["console-socket"]),
+        foreground=foreground,
+        systemd=call.options["systemd-cgroup"],
+        warn=call.log.warn,
+    )
+
+
+def create_(call: Call) -> int:
+    """create [OPTIONS] CONTAINER"""
+    _create(call)
+    return 0
+
+
+def run_(call: Call) -> int:
+    """run [OPTIONS] CONTAINER"""
+    values = call.values
+    if not values["no-subreaper"] and not values["detach"]:
+        from minicontainer.cli.oci.foreground import become_subreaper
+
+        become_subreaper()
+    container = _create(call, foreground=not values["detach"])
+    try:
+        lifecycle.start(container, warn=call.log.warn)
+        if values["detach"]:
+            return 0
+        from minicontainer.cli.oci.foreground import stand_by
+
+        assert container.launch
+        code = stand_by(container.launch)
+    except BaseException:
+        if os.path.exists(container.dir):  # a hook that fails takes the container along
+            delete(container, force=True, warn=call.log.warn)
+        raise
+    if not values["keep"]:
+        delete(container, force=True, warn=call.log.warn)
+    return code
+
+
+VERBS = {"create": Verb(create_, _CREATE), "run": Verb(run_, _RUN)}

@@ -1,0 +1,53 @@
+"""What this runtime implements, whatever the host has (features.md, features-linux.md). Every list is the table that the code
+goes by, so that it can't say what is not so."""
+
+from __future__ import annotations
+
+from minicontainer import __version__
+from minicontainer.cgroup.unit_properties import ANNOTATION
+from minicontainer.kernel import seccomp as library
+from minicontainer.kernel.flags import CAPABILITIES
+from minicontainer.runtime import hooks, mounts, namespaces, scheduling, schema, seccomp, seccomp_compile
+
+OLDEST, NEWEST = "1.0.0", "1.3.0"
+
+
+def features() -> dict:
+    """The Features structure."""
+    found = library.version()
+    return {
+        "ociVersionMin": OLDEST,
+        "ociVersionMax": NEWEST,
+        "hooks": list(hooks.NAMES),
+        "mountOptions": mounts.known(),
+        "linux": {
+            "namespaces": sorted(namespaces.FLAGS),
+            "capabilities": list(CAPABILITIES),
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True},
+            "seccomp": _seccomp(found),
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "memoryPolicy": {"modes": list(scheduling.MEMORY_MODES), "flags": list(scheduling.MEMORY_FLAGS)},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
+        },
+        "annotations": {
+            "org.minicontainer.version": __version__,
+            "org.opencontainers.runc.checkpoint.enabled": "false",
+            **({"io.github.seccomp.libseccomp.version": found} if found else {}),
+        },
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION],
+    }
+
+
+def _seccomp(found: str) -> dict:
+    flags = list(seccomp.FLAGS)
+    return {
+        "enabled": bool(found),
+        "actions": sorted(seccomp_compile.ACTIONS),
+        "operators": sorted(seccomp_compile.OPERATORS),
+        "archs": sorted(f"SCMP_ARCH_{name}" for name in schema.ARCHITECTURES),
+        "knownFlags": flags,
+        "supportedFlags": flags,
+    }
