@@ -48,15 +48,19 @@ class Ops(list):
         """A new file system, mounted nowhere yet: fsopen, fsconfig for each option, fsmount with MOUNT_ATTR_*."""
         context = Slot(f"{fstype} context")
         self.call("fsopen", fstype, _FSOPEN_CLOEXEC, out=context, ok=ok, why=why)
-        for key, value in [("source", source or fstype), *data]:
-            if value is None:
-                self.call("fsconfig", context, FSCONFIG["FSCONFIG_SET_FLAG"], key, 0, 0, why=f"option of {fstype}")
-            else:
-                self.call("fsconfig", context, FSCONFIG["FSCONFIG_SET_STRING"], key, value, 0, why=f"option of {fstype}")
+        self.configure(context, [("source", source or fstype), *data], fstype)
         self.call("fsconfig", context, FSCONFIG["FSCONFIG_CMD_CREATE"], 0, 0, 0, why=f"make the {fstype} instance")
         slot = Slot(fstype)
         self.call("fsmount", context, _FSMOUNT_CLOEXEC, attr, out=slot, why=f"a mount of it, at first nowhere: {why}")
         return slot
+
+    def configure(self, context: Slot, data: list[tuple[str, str | None]], what: str) -> None:
+        """fsconfig(2) for each option; value None is a flag."""
+        for key, value in data:
+            if value is None:
+                self.call("fsconfig", context, FSCONFIG["FSCONFIG_SET_FLAG"], key, 0, 0, why=f"option of {what}")
+            else:
+                self.call("fsconfig", context, FSCONFIG["FSCONFIG_SET_STRING"], key, value, 0, why=f"option of {what}")
 
     def clone_tree(self, dir: Slot | None, path: str, *, why: str, recursive: bool = False, ok: tuple = ()) -> Slot:
         """A detached copy of a mount: what a bind mount is before it has a place."""

@@ -7,7 +7,7 @@ credentials set as for the first process, and it can't be traced before its exec
 from __future__ import annotations
 
 from minicontainer.kernel.flags import CLONE, O
-from minicontainer.runtime import process
+from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import IN_ROOT
 from minicontainer.runtime.plan import Plan
 from minicontainer.runtime.rootfs import Rootfs
@@ -33,7 +33,7 @@ def make_exec_plan(
     """
     plan = Plan()
     wanted = spec["process"]
-    plan.joined = [("pid", f"/proc/{pid}/ns/pid")]
+    plan.joined = {"pid": f"/proc/{pid}/ns/pid"}
     plan.unified_dir = cgroup.unified_dir()  # type: ignore[attr-defined]
     plan.flags = CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0
     target = Slot("container")
@@ -51,7 +51,7 @@ def make_exec_plan(
     )
     if wanted.get("terminal"):
         plan.console = Slot("console socket")
-        process.stdio(ops, root.console(plan.console, wanted))
+        process.stdio(ops, devices.console(root, plan.console, wanted))
     ops.call("fchdir", cwd, why="stand in the working directory")
     process.identity(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
     process.execute_user(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags)

@@ -20,15 +20,19 @@ from time import clock_gettime_ns
 from minicontainer.errors import KernelError, StartError
 from minicontainer.kernel import calls, spawn
 from minicontainer.kernel.flags import CLONE
+from minicontainer.runtime.mounting import COPY_UP
+from minicontainer.runtime.namespaces import BORN
 from minicontainer.runtime.plan import Plan
 from minicontainer.stub import program as prog
-from minicontainer.stub.ops import EXEC, FIND, WAIT, Op
+from minicontainer.stub.ops import EXEC, FIND, WAIT, Op, Slot, wait, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SOCK_SEQPACKET_CLOEXEC = 5 | 0o2000000
+_SCM_RIGHTS = (1, 1)
+_MSG_CMSG_CLOEXEC = 0x40000000
 _SYNC_FD, _CONSOLE_FD = 4, 5
 STUB = os.path.join(os.path.dirname(prog.__file__), "stub")
 
@@ -71,13 +75,17 @@ class Launch:
         try:
             self._clone(stdio, theirs, console_socket, plan_file)
             theirs.close()
+            if self.plan.meetings is not None:
+                self._born_again(ours, self.plan.meetings)
             if born:
                 born(self.pid)
             self._host("host", self.plan.after(self.pid))
             if ready:
                 ready()
+            for _ in range(self.plan.copy_ups):
+                self._copy_up(ours)
             if mounted and self.plan.tells:
-                if not _receive(ours):
+                if not _receive(ours)[0]:
                     self._collect()  # it failed: this raises
                 mounted()
             self._go(ours)
@@ -104,7 +112,10 @@ class Launch:
         slots = {plan.sync: _SYNC_FD}
         if plan.console:
             slots[plan.console] = _CONSOLE_FD
-        for slot, fd in plan.inherit.items():
+        given = dict(plan.inherit)
+        for slot, maps in plan.idmaps.items():
+            given[slot] = self._user_namespace(*maps)
+        for slot, fd in given.items():
             slots[slot] = len(fds)
             fds.append(fd)
         self._program = prog.Program(list(plan.container), slots)
@@ -124,7 +135,7 @@ class Launch:
             ) from None
         finally:
             self.clone_ns = clock_gettime_ns(1) - self.clone_begin_ns
-            for fd in (stub, cgroup_fd):
+            for fd in (stub, cgroup_fd, *(given[slot] for slot in plan.idmaps)):
                 if fd >= 0:
                     os.close(fd)
             self._shared.close()
@@ -132,9 +143,66 @@ class Launch:
                 calls.setns(back, CLONE["CLONE_NEWPID"])
                 os.close(back)
 
+    def _user_namespace(self, uids: str, gids: str) -> int:
+        """A descriptor of a user namespace with these mappings (in the form of uid_map), held by it alone: for mount_setattr(2)."""
+        ours, theirs = _socket.socketpair(1, _SOCK_SEQPACKET_CLOEXEC)
+        slot = Slot("parent")
+        program = prog.Program([wait(slot, why="it is there only to have a user namespace")], {slot: _SYNC_FD})
+        shared = spawn.SharedMemory(program.code)
+        with open(STUB, "rb") as f:
+            stub = calls.sealed_memfd("minicontainer", f.read())
+        try:
+            pid, pidfd = spawn.spawn(stub, [0, 1, 2, shared.fd, theirs.fileno()], CLONE["CLONE_NEWUSER"])
+        finally:
+            theirs.close()
+            shared.close()
+            os.close(stub)
+        try:
+            maps = (("gid", gids), ("uid", uids))
+            self._host(
+                "host", [write_file(f"/proc/{pid}/{k}_map", m, why=f"{k}s of a mount, from → to, how many") for k, m in maps]
+            )
+            return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            ours.close()
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+            os.close(pidfd)
+
+    def _born_again(self, sync: _socket.socket, meetings: dict[bytes, Callable[[int], list[Op]]]) -> None:
+        """What the stub asks for between its two births; then the second is the process, and the first one ends (namespaces.py)."""
+        while True:
+            said, fds = _receive(sync)
+            if said == BORN:
+                break
+            if said not in meetings:
+                self._collect()  # it failed: this raises
+            self._host("host", meetings[said](self.pid))
+            sync.send(b"g")
+        first, self.pidfd = self.pidfd, fds[0]
+        os.waitid(os.P_PIDFD, first, os.WEXITED)
+        os.close(first)
+        with open(f"/proc/self/fdinfo/{self.pidfd}", "rb") as f:
+            self.pid = next(int(line[4:]) for line in f if line.startswith(b"Pid:"))
+
+    def _copy_up(self, sync: _socket.socket) -> None:
+        """tmpcopyup: the stub hands us two directories, and waits until the second has what the first has."""
+        fds: list[int] = []
+        said = b""
+        while said != COPY_UP:
+            said, more = _receive(sync)
+            if not said:
+                self._collect()  # it failed: this raises
+            fds += more
+        from minicontainer.runtime.copyup import copy
+
+        copy(*fds)
+        for fd in fds:
+            os.close(fd)
+        sync.send(b"g")
+
     def _join_pid_namespace(self) -> int:
         """setns(CLONE_NEWPID) moves only the children of who calls it, so the parent does it; a descriptor to go back."""
-        path = next((path for kind, path in self.plan.joined if kind == "pid"), None)
+        path = self.plan.joined.get("pid")
         if path is None:
             return -1
         back = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
@@ -149,17 +217,12 @@ class Launch:
         except BrokenPipeError:
             pass  # it failed before it came to wait: the results below say where
         while True:
-            try:
-                data, control, _, _ = sync.recvmsg(64, 64)
-            except ConnectionResetError:
+            said, fds = _receive(sync)
+            if not said or said == b"c":
+                self.created = said == b"c"
                 break
-            if not data or data == b"c":
-                self.created = data == b"c"
-                break
-            for level, kind, payload in control:
-                if (level, kind) == (1, 1):
-                    self.console = int.from_bytes(payload[:4], "little")
-                    os.set_inheritable(self.console, False)
+            if fds:
+                self.console = fds[0]
         self._collect()
 
     def _collect(self) -> None:
@@ -214,12 +277,13 @@ class Launch:
         self.pidfd = -1
 
 
-def _receive(sync: _socket.socket) -> bytes:
-    """What the stub says; b"" when it has ended."""
+def _receive(sync: _socket.socket) -> tuple[bytes, list[int]]:
+    """What the stub says, with descriptors; b"" when it has ended."""
     try:
-        return sync.recv(1)
+        said, control, _, _ = sync.recvmsg(64, 64, _MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
-        return b""
+        return b"", []
+    return said, [int.from_bytes(data[:4], "little") for level, kind, data in control if (level, kind) == _SCM_RIGHTS]
 
 
 def start_error(op: Op, errno: int) -> StartError:

@@ -23,23 +23,25 @@ _PROPAGATION = {
     "private": MS["MS_PRIVATE"], "shared": MS["MS_SHARED"], "slave": MS["MS_SLAVE"], "unbindable": MS["MS_UNBINDABLE"],
 }
 # Options of the file system as a whole, which fsconfig(2) takes as flags.
-_SUPERBLOCK = frozenset(("sync", "dirsync", "lazytime", "mand", "silent"))
-_IGNORED = frozenset(("defaults", "async", "nomand", "loud", "nolazytime", "iversion", "noiversion", "acl", "noacl"))
+_SUPERBLOCK = frozenset(("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"))
+_IGNORED = frozenset(("defaults", "silent", "loud", "iversion", "noiversion", "acl", "noacl"))
 
 
 class MountOptions:
     """What a list of options asks for.
 
     attr_set, attr_clr: MOUNT_ATTR_* of this mount; rec_set, rec_clr: of everything below too; propagation, rec_propagation:
-    MS_* or 0; bind, recursive: a bind mount, with what is below; data: (key, value) for fsconfig(2), value None for a flag.
+    MS_* or 0; bind, recursive: a bind mount, with what is below; remount: of what is mounted there already; copy_up: tmpcopyup;
+    idmap: "idmap" or "ridmap"; data: (key, value) for fsconfig(2), value None for a flag.
     """
 
-    __slots__ = ("attr_clr", "attr_set", "bind", "copy_up", "data", "propagation", "rec_clr", "rec_propagation", "rec_set",
-                 "recursive")
+    __slots__ = ("attr_clr", "attr_set", "bind", "copy_up", "data", "idmap", "propagation", "rec_clr", "rec_propagation", "rec_set",
+                 "recursive", "remount")
 
     def __init__(self, options: list[str]) -> None:
         self.attr_set = self.attr_clr = self.rec_set = self.rec_clr = self.propagation = self.rec_propagation = 0
-        self.bind = self.recursive = self.copy_up = False
+        self.bind = self.recursive = self.copy_up = self.remount = False
+        self.idmap = ""
         self.data: list[tuple[str, str | None]] = []
         for option in options:
             self._add(option)
@@ -57,12 +59,34 @@ class MountOptions:
             self.rec_propagation = _PROPAGATION[option[1:]]
         elif option in ("bind", "rbind"):
             self.bind, self.recursive = True, option == "rbind"
+        elif option == "remount":
+            self.remount = True
         elif option == "tmpcopyup":
             self.copy_up = True
         elif option in ("idmap", "ridmap"):
-            raise UsageError(f'mount option "{option}" is not supported yet')
+            self.idmap = option
         elif option in _SUPERBLOCK:
             self.data.append((option, None))
-        elif option not in _IGNORED and option != "remount":
+        elif option not in _IGNORED:
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))
+
+    def tied(self) -> bool:
+        """Whether mounts made later on the host are to be seen here (slave), or those made here there (shared)."""
+        ties = MS["MS_SLAVE"] | MS["MS_SHARED"]
+        return bool((self.propagation | self.rec_propagation) & ties)
+
+    def for_bind(self, destination: str) -> None:
+        """UsageError for options that a bind mount can't have: it shows a file system that is there (mount(8))."""
+        wrong = [key for key, _ in self.data if key not in _SUPERBLOCK]
+        if wrong:
+            raise UsageError(
+                f'mount "{destination}": bind mounts cannot have any filesystem-specific options applied: {", ".join(wrong)}',
+                "take them out, or mount the file system itself",
+            )
+
+
+def known() -> list[str]:
+    """Every option that MountOptions takes for more than data of a file system, by name (features.md, "Mount Options")."""
+    twice = [*_ATTRIBUTES, *_PROPAGATION, "bind", "idmap"]
+    return sorted({*twice, *(f"r{name}" for name in twice), "remount", "tmpcopyup", *_SUPERBLOCK, *_IGNORED})

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
-from minicontainer.runtime import hooks, process
+from minicontainer.runtime import devices, hooks, process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import resources_of
+from minicontainer.runtime.mounting import Mounting
+from minicontainer.runtime.namespaces import FLAGS, Births, Namespaces, join
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
 from minicontainer.stub.ops import Blob, Op, Slot, wait
 
@@ -27,16 +29,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NAMESPACES = {
-    "pid": "CLONE_NEWPID",
-    "network": "CLONE_NEWNET",
-    "mount": "CLONE_NEWNS",
-    "ipc": "CLONE_NEWIPC",
-    "uts": "CLONE_NEWUTS",
-    "cgroup": "CLONE_NEWCGROUP",
-    "user": "CLONE_NEWUSER",
-    "time": "CLONE_NEWTIME",
-}
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
 
 
@@ -63,7 +55,9 @@ class Plan:
     sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the slot of exec.fifo;
     inherit: descriptors of ours that the stub gets too (the caller puts that of exec.fifo in); tells: the stub says when
     everything is mounted, and waits for the host's hooks; hook_streams: of the hooks that the stub runs; first_start_hook: the
-    index of its first startContainer hook.
+    index of its first startContainer hook; meetings: host ops for what the stub asks for between its two births, None with one
+    (namespaces.py); idmaps: user namespaces that the stub gets, by slot: uid and gid mappings; copy_ups: how often the stub
+    has something copied.
     """
 
     __slots__ = (
@@ -71,12 +65,15 @@ class Plan:
         "before",
         "console",
         "container",
+        "copy_ups",
         "fifo",
         "first_start_hook",
         "flags",
         "hook_streams",
+        "idmaps",
         "inherit",
         "joined",
+        "meetings",
         "resources",
         "sync",
         "tells",
@@ -93,11 +90,14 @@ class Plan:
         self.console: Slot | None = None
         self.fifo: Slot | None = None
         self.unified_dir: str | None = None
-        self.joined: list[tuple[str, str]] = []
+        self.joined: dict[str, str] = {}
         self.inherit: dict[Slot, int] = {}
         self.tells = False
         self.hook_streams: hooks.Streams | None = None
         self.first_start_hook = 0
+        self.meetings: dict[bytes, Callable[[int], list[Op]]] | None = None
+        self.idmaps: dict[Slot, tuple[str, str]] = {}
+        self.copy_ups = 0
 
 
 def make_plan(
@@ -124,36 +124,40 @@ def make_plan(
     linux = spec.get("linux", {})
     network = network or Network()
     plan.resources = resources_of(spec)
-    new, plan.joined = _namespaces(linux.get("namespaces", ()))
-    private_cgroups = bool(new & CLONE["CLONE_NEWCGROUP"])
+    names = Namespaces(linux.get("namespaces", ()))
+    plan.joined = {} if names.twice else names.joined
     plan.unified_dir = None if cgroup.born_outside else cgroup.unified_dir()  # type: ignore[attr-defined]
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
-    plan.flags = new & ~CLONE["CLONE_NEWCGROUP"] | (CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0)
+    plan.flags = 0 if names.twice else names.new & ~FLAGS["cgroup"]
+    plan.flags |= CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0
     plan.before = cgroup.create_ops(plan.resources)  # type: ignore[attr-defined]
-    # In a user namespace of its own the stub may not write the host's cgroup files; then the parent moves it, and waits.
-    by_parent = bool(new & CLONE["CLONE_NEWUSER"]) or cgroup.born_outside  # type: ignore[attr-defined]
+    by_parent = cgroup.born_outside  # type: ignore[attr-defined]
     plan.after = lambda pid: [*(cgroup.enter_ops(pid) if by_parent else ()), *network.host(pid)]  # type: ignore[attr-defined]
+    enter = [] if by_parent else cgroup.enter_ops()  # type: ignore[attr-defined]
 
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}")
-    if not by_parent:
-        ops.extend(cgroup.enter_ops())  # type: ignore[attr-defined]
-    _join(ops, plan.joined)
-    root = Rootfs(ops, spec, overlay, bundle, promised)
+    if not names.twice:
+        ops.extend(enter)
+        join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time"))
+    root = Rootfs(ops, spec, overlay, bundle, promised, names)
+    mounting = Mounting(root, plan.sync)
     root.open_host()
+    mounts = spec.get("mounts") or []
+    late = [m for m in mounts if m.get("type") in ("cgroup", "cgroup2")]
+    mounting.tie(mounts)
     root.enter()
-    late = [m for m in spec.get("mounts", ()) if m.get("type") in ("cgroup", "cgroup2")]
-    root.mounts([m for m in spec.get("mounts", ()) if m not in late])
-    root.devices()
+    mounting.mounts([m for m in mounts if m not in late])
+    devices.nodes(root)
     if hooks.of(spec, "prestart") or hooks.of(spec, "createRuntime"):
         plan.tells = True
         ops.call("write", plan.sync, Blob(b"m", "mounted"), 1, why="everything is mounted: the host's hooks may run")
     ops.append(wait(plan.sync, why="the host half: limits read back, network cable plugged in"))
-    if private_cgroups:
-        ops.call("unshare", CLONE["CLONE_NEWCGROUP"], why="its cgroup becomes the root of what it can see; only now is it in it")
+    if names.new & FLAGS["cgroup"]:
+        ops.call("unshare", FLAGS["cgroup"], why="its cgroup becomes the root of what it can see; only now is it in it")
     for m in late:
-        root.cgroup_mount(m, cgroup, private_cgroups)
-    _network(ops, network, bool(new & CLONE["CLONE_NEWNET"]))
+        mounting.cgroups(m, cgroup, names.has("cgroup"))
+    _network(ops, network, bool(names.new & FLAGS["network"]))
     if hooks.of(spec, "createContainer") or hooks.of(spec, "startContainer"):
         plan.hook_streams = hooks.Streams()
     if plan.hook_streams and hooks.of(spec, "createContainer"):
@@ -162,7 +166,7 @@ def make_plan(
     peer = None
     if spec["process"].get("terminal"):
         plan.console = Slot("console socket")
-        peer = root.console(plan.console, spec["process"])
+        peer = devices.console(root, plan.console, spec["process"])
     if spec.get("hostname"):
         ops.call("sethostname", spec["hostname"], len(spec["hostname"].encode()), why="its name in the new UTS namespace")
     if spec.get("domainname"):
@@ -170,7 +174,8 @@ def make_plan(
     root.sysctls()
     root.hide()
     cwd = _working_directory(ops, root, spec["process"]["cwd"])
-    process.limits(ops, spec["process"], root.host_proc)
+    # In a user namespace the OOM score is not ours to lower any more: userns.before() did it.
+    process.limits(ops, {**spec["process"], "oomScoreAdj": None} if names.user else spec["process"], root.host_proc)
     root.pivot()
     ops.call("fchdir", cwd, why="the working directory, by descriptor: no symlink of the image leads elsewhere")
     if peer:
@@ -193,30 +198,15 @@ def make_plan(
         fifo=plan.fifo,
         hooks=start_hooks,
     )
+    plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
+    plan.copy_ups = mounting.copy_ups
+    if names.twice:
+        births = Births(names, spec, plan.sync)
+        plan.meetings = births.meetings
+        first = births.before(enter, root.early, root.outside)
+        plan.container[:0] = first
+        plan.first_start_hook += len(first)
     return plan
-
-
-def _namespaces(namespaces: list[dict]) -> tuple[int, list[tuple[str, str]]]:
-    """CLONE_NEW* flags of the new ones, and (type, path) of those to join."""
-    new, joined = 0, []
-    for n in namespaces:
-        if n["type"] not in _NAMESPACES:
-            raise UsageError(f'unknown namespace type "{n["type"]}"', f"one of {', '.join(_NAMESPACES)}")
-        if n.get("path"):
-            joined.append((n["type"], n["path"]))
-        else:
-            new |= CLONE[_NAMESPACES[n["type"]]]
-    if not new & CLONE["CLONE_NEWNS"]:
-        raise UsageError("a container needs a mount namespace of its own", 'add {"type": "mount"} to linux.namespaces')
-    return new, joined
-
-
-def _join(ops: Ops, joined: list[tuple[str, str]]) -> None:
-    """Namespaces by path; a pid namespace is joined by the parent before the clone (launch.py): only children enter it."""
-    for kind, path in joined:
-        if kind != "pid":
-            fd = ops.open(None, path, 0, name=f"{kind} namespace", why=f"the {kind} namespace to join")
-            ops.call("setns", fd, CLONE[_NAMESPACES[kind]], why=f"share {kind} with {path}")
 
 
 def _network(ops: Ops, network: Network, new: bool) -> None:

@@ -1,0 +1,209 @@
+"""Namespaces: which are new, which are joined by path, and the births by which a process comes into them.
+
+Most containers are born once, by a clone3 with a flag for each new namespace. A user namespace must be filled in before
+anybody can be root in it, and a time namespace takes only children (user_namespaces(7), time_namespaces(7)). Then there are
+two births, and between them all is done that takes the caller's rights:
+
+    this process                    the stub, in our namespaces                     its child: the container
+    ────────────                    ───────────────────────────                     ────────────────────────
+    clone3 ───────────────────────▶ cgroups, a mount namespace for the while,
+                                    copies of what will be mounted,
+                                    namespaces by path
+                                    unshare(CLONE_NEWUSER)
+    uid_map, gid_map ◀── users ──── waits
+    one byte ─────────────────────▶ is root in it, unshare(CLONE_NEWTIME)
+    timens_offsets ◀── clocks ───── waits
+    one byte ─────────────────────▶ clone3(CLONE_PARENT, all other namespaces) ───▶ goes on with the plan
+    knows the pid ◀── pidfd ─────── and ends
+"""
+
+from __future__ import annotations
+
+import os
+
+from minicontainer.errors import KernelError, UsageError
+from minicontainer.kernel import calls
+from minicontainer.kernel.flags import CLONE, MS, PR
+from minicontainer.runtime.builder import Ops
+from minicontainer.stub.ops import Blob, Slot, clone, wait, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minicontainer.stub.ops import Op
+
+FLAGS = {
+    "pid": CLONE["CLONE_NEWPID"],
+    "network": CLONE["CLONE_NEWNET"],
+    "mount": CLONE["CLONE_NEWNS"],
+    "ipc": CLONE["CLONE_NEWIPC"],
+    "uts": CLONE["CLONE_NEWUTS"],
+    "cgroup": CLONE["CLONE_NEWCGROUP"],
+    "user": CLONE["CLONE_NEWUSER"],
+    "time": CLONE["CLONE_NEWTIME"],
+}
+_LATER = FLAGS["user"] | FLAGS["time"] | FLAGS["cgroup"]  # not by a flag of the last clone3
+BORN = b"born"  # with the pidfd of who goes on with the plan
+_NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2)
+_SIGKILL = 9
+
+
+class Namespaces:
+    """What a spec asks for.
+
+    new: CLONE_NEW* flags; joined: path by type; user: whether the container has another user namespace than we; privileged:
+    whether we are root (of whatever user namespace we are in ourselves); mapped: whether that or the container's is not the host's
+    own, so that no device node can be made; twice: whether it takes two births; isolated: whether its mounts are its own.
+    """
+
+    __slots__ = ("isolated", "joined", "mapped", "new", "privileged", "twice", "user")
+
+    def __init__(self, entries: list[dict] | tuple = ()) -> None:
+        self.new = 0
+        self.joined: dict[str, str] = {}
+        for entry in entries:
+            kind, path = entry["type"], entry.get("path")
+            if kind not in FLAGS:
+                raise UsageError(f'unknown namespace type "{kind}"', f"one of {', '.join(FLAGS)}")
+            if not path:
+                self.new |= FLAGS[kind]
+            elif _check(kind, path):
+                self.joined[kind] = path
+        self.privileged = os.geteuid() == 0
+        self.user = bool(self.new & FLAGS["user"]) or "user" in self.joined
+        self.mapped = self.user or not initial_user_namespace()
+        self.twice = self.user or bool(self.new & FLAGS["time"])
+        self.isolated = bool(self.new & FLAGS["mount"])
+
+    def has(self, kind: str) -> bool:
+        """Whether the container has a namespace of this type that is new, or joined by path."""
+        return bool(self.new & FLAGS[kind]) or kind in self.joined
+
+    def shared(self, kind: str) -> bool:
+        """Whether a namespace of this type belongs to another user namespace: no file system that shows it can be made inside."""
+        return self.mapped and not self.new & FLAGS[kind] and not (kind in self.joined and not self.new & FLAGS["user"])
+
+
+def initial_user_namespace(proc: str = "/proc") -> bool:
+    """Whether this process is in the host's own user namespace: all ids are mapped to themselves (user_namespaces(7))."""
+    with open(f"{proc}/self/uid_map", "rb", buffering=0) as f:
+        return f.read(64).split() == [b"0", b"0", b"4294967295"]
+
+
+def _check(kind: str, path: str) -> bool:
+    """Whether the namespace at path is to be joined: not a user namespace that we are in already (setns(2) refuses that).
+
+    UsageError if it is no namespace of this type (config-linux.md, "path").
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as e:
+        raise UsageError(f"cannot join the {kind} namespace {path}: {e.strerror}", "name a file like /proc/PID/ns/net") from None
+    try:
+        found = calls.syscall("ioctl", fd, _NS_GET_NSTYPE, 0)
+        if kind == "user" and found == FLAGS[kind]:
+            here, there = os.stat("/proc/self/ns/user"), os.fstat(fd)
+            return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
+    except KernelError:
+        found = 0
+    finally:
+        os.close(fd)
+    if found != FLAGS[kind]:
+        what = next((f"a {k} namespace" for k, flag in FLAGS.items() if flag == found), "no namespace")
+        raise UsageError(f"cannot join the {kind} namespace {path}: it is {what}", f"name a {kind} namespace's file")
+    return True
+
+
+def join(ops: Ops, joined: dict[str, str], kinds: tuple[str, ...]) -> None:
+    """Ops that join the namespaces of these types."""
+    for kind in kinds:
+        if kind in joined:
+            path = joined[kind]
+            fd = ops.open(None, path, 0, name=f"{kind} namespace", why=f"the {kind} namespace to join")
+            ops.call("setns", fd, FLAGS[kind], why=f"share {kind} with {path}")
+
+
+def groups_denied(names: Namespaces, linux: dict) -> bool:
+    """Whether setgroups(2) is denied in the container: its groups were mapped by an unprivileged owner (user_namespaces(7))."""
+    if names.privileged or not names.user:
+        return False
+    from minicontainer.runtime import userns
+
+    return not userns.helpers_needed(linux.get("gidMappings") or (), os.getegid())
+
+
+class Births:
+    """The ops around two births. meetings: what this process does when the stub asks: ops by (what it says, its pid)."""
+
+    def __init__(self, names: Namespaces, spec: dict, sync: Slot) -> None:
+        self.names = names
+        self.linux = spec.get("linux") or {}
+        self.process = spec["process"]
+        self.sync = sync
+        self.meetings: dict[bytes, Callable[[int], list[Op]]] = {}
+
+    def before(self, enter: list[Op], early: Ops, outside: Ops) -> Ops:
+        """The first process' ops. enter: into the cgroups; early, outside: copies of the host's mounts, tied to them or not."""
+        ops, names = Ops(), self.names
+        ops.call("prctl", PR["PR_SET_PDEATHSIG"], _SIGKILL, why="if the command that starts us dies half-way, so do we")
+        ops.call("prctl", PR["PR_SET_DUMPABLE"], 0, why="nobody may trace us or read our descriptors")
+        ops.extend(enter)
+        if names.user:
+            from minicontainer.runtime import userns
+
+            userns.before(ops, self.process)
+        if names.privileged:
+            if names.isolated:
+                ops.call("unshare", FLAGS["mount"], why="mounts on the way to the container: neither the host's nor its own")
+                ops.extend(early)
+                ops.call(
+                    "mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"], 0, why="what is mounted here stays unknown to the host"
+                )
+            join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time"))
+            ops.extend(outside)
+            join(ops, names.joined, ("mount", "pid"))
+        self._user(ops)
+        if not names.privileged:
+            join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time", "mount", "pid"))
+        self._time(ops)
+        if not names.privileged:
+            ops.call("prctl", PR["PR_SET_DUMPABLE"], 0, why="no longer: nobody may trace us")
+        why = "the container's first process: it gets the namespaces that only a child can have"
+        ops.append(clone(self.sync, names.new & ~_LATER, BORN.decode(), why=why))
+        return ops
+
+    def _user(self, ops: Ops) -> None:
+        from minicontainer.runtime import userns
+
+        names = self.names
+        if not names.user:
+            return
+        if "user" in names.joined:
+            join(ops, names.joined, ("user",))
+        else:
+            ops.call("unshare", FLAGS["user"], why="its own user namespace: root in there is nobody special outside")
+            if not names.privileged:
+                ops.call("prctl", PR["PR_SET_DUMPABLE"], 1, why="newuidmap(1) takes only processes that are its caller's own")
+            self._meet(ops, b"users", lambda pid: userns.map_ops(pid, self.linux, names.privileged), "until the ids are mapped")
+        userns.become_root(ops, groups=not groups_denied(names, self.linux))
+
+    def _time(self, ops: Ops) -> None:
+        if not self.names.new & FLAGS["time"]:
+            return
+        ops.call("unshare", FLAGS["time"], why="a time namespace for our children; its clocks can be set until there is one")
+        offsets = self.linux.get("timeOffsets") or {}
+        text = "".join(f"{clock} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for clock, o in offsets.items())
+        if text:
+            told = " ".join(text.split())
+            self._meet(
+                ops,
+                b"clocks",
+                lambda pid: [write_file(f"/proc/{pid}/timens_offsets", text, why=f"its clocks differ from the host's: {told}")],
+                "until the clocks are set",
+            )
+
+    def _meet(self, ops: Ops, what: bytes, host: Callable[[int], list[Op]], why: str) -> None:
+        self.meetings[what] = host
+        ops.call("write", self.sync, Blob(what, what.decode()), len(what), why=f"our turn to wait {why}")
+        ops.append(wait(self.sync, why=why))
