@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import os
+
 from minicontainer import fastjson
-from minicontainer.cli.oci import Call, Verb
+from minicontainer.cli.oci import Call, Verb, explain
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.cli.oci.life import container_of
-from minicontainer.errors import Conflict, UsageError
+from minicontainer.errors import Conflict, MinicontainerError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minicontainer.runtime.state import OciContainer
 
 _FLAGS = (
     Flag("interval", kind="duration", help="set the stats collection interval", default=5.0),
@@ -24,13 +31,36 @@ def events_(call: Call) -> int:
     if container.status() == "stopped":
         raise Conflict(f"container with id {container.ident} is not running")
     if call.values["stats"]:
-        _say({"type": "stats", "id": container.ident, "data": events.stats(container)})
+        _say(container, "stats", events.stats(container))
         return 0
+    from threading import Thread
+
+    gc.enable()
+    Thread(target=_every, args=(call, container, interval), daemon=True).start()
+    for _ in events.oom_events(container):  # until it ends
+        _say(container, "oom")
     return 0
 
 
-def _say(event: dict) -> None:
-    print(fastjson.dumps(event), flush=True)
+def _every(call: Call, container: OciContainer, seconds: float) -> None:
+    from time import sleep
+
+    from minicontainer.runtime.events import stats
+
+    while True:
+        sleep(seconds)
+        try:
+            data = stats(container)
+        except (MinicontainerError, OSError) as e:  # it is ending: the other thread tells
+            call.log.error(explain(e))
+            continue
+        _say(container, "stats", data)
+
+
+def _say(container: OciContainer, kind: str, data: dict | None = None) -> None:
+    """One line in one write: two threads say something."""
+    event = {"type": kind, "id": container.ident, **({"data": data} if data is not None else {})}
+    os.write(1, f"{fastjson.dumps(event)}\n".encode())
 
 
 VERBS = {"events": Verb(events_, _FLAGS)}

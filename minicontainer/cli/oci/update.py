@@ -57,7 +57,9 @@ def update_(call: Call) -> int:
     container, values = container_of(call), call.values
     if values["kernel-memory"] or values["kernel-memory-tcp"]:
         call.log.warn("Kernel memory settings are ignored and will be removed")
-    update(container, _from_file(values["resources"]) if values["resources"] else resources_of(values))
+    asked = _from_file(values["resources"]) if values["resources"] else resources_of(values)
+    for words in update(container, asked):
+        call.log.warn(words)
     return 0
 
 
@@ -92,8 +94,6 @@ def resources_of(values: dict) -> dict:
         found["pids"] = {"limit": values["pids-limit"]}
     if values["l3-cache-schema"] or values["mem-bw-schema"]:
         raise UsageError("Intel RDT: schemata can't be changed while a container runs", "set linux.intelRdt in config.json")
-    if found.get("memory", {}).get("limit") == -1:
-        found["memory"].setdefault("swap", -1)  # a limit of memory and swap that is below none would be refused
     return found
 
 

@@ -19,7 +19,7 @@ def resources(*argv: str) -> dict:
         ([], {}),
         (["--memory", "64m"], {"memory": {"limit": 64 << 20}}),
         (["--memory", "1g", "--memory-swap", "-1"], {"memory": {"limit": 1 << 30, "swap": -1}}),
-        (["--memory", "-1"], {"memory": {"limit": -1, "swap": -1}}),
+        (["--memory", "-1"], {"memory": {"limit": -1}}),
         (["--memory-reservation=1024"], {"memory": {"reservation": 1024}}),
         (
             ["--cpu-quota", "-1", "--cpu-period", "100000", "--cpu-share", "512", "--cpu-burst", "7"],
