@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 
 from minicontainer.cgroup import making, settings, tree
 from minicontainer.cgroup.blockio import blockio
@@ -13,7 +14,7 @@ from minicontainer.cgroup.others import hugetlb, network, pids, rdma, unified
 from minicontainer.cgroup.paths import DEFAULT_PARENT, clean
 from minicontainer.cgroup.settings import Setting
 from minicontainer.errors import LimitError, Unsupported
-from minicontainer.stub.ops import Op, write_file
+from minicontainer.stub.ops import Op, syscall, write_file
 
 # (v1 controller, v2 controller, settings of a section of resources)
 _SECTIONS = (
@@ -225,6 +226,18 @@ class Cgroup(settings.Group):
 
             ops += bpf.attach_ops(self.directory("cgroup"), resources["devices"])
         return ops
+
+    def own_ops(self, uid: int) -> list[Op]:
+        """Host ops that hand the group in the v2 tree to a user, who can make groups below then (cgroups(7), delegation)."""
+        group = self.unified_dir()
+        names = (
+            tree.read(f"{self.sys}/kernel/cgroup/delegate").split() or "cgroup.procs cgroup.subtree_control cgroup.threads".split()
+        )
+        why = "the container's user may make groups below"
+        return [
+            syscall("fchownat", -1, path, uid, (1 << 32) - 1, 0, ok=() if path == group else (ENOENT,), why=why)
+            for path in (group, *(f"{group}/{name}" for name in names))
+        ]
 
     def enter_ops(self, pid: int = 0) -> list[Op]:
         """Ops by which a process enters every v1 tree; in the v2 tree CLONE_INTO_CGROUP bears it in the group.

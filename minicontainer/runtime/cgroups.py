@@ -105,6 +105,30 @@ def without_old_zero(resources: dict, version: str) -> dict:
     return resources
 
 
+def cgroup_owner(spec: dict) -> int:
+    """The host's uid that the container's group is to belong to, 0 for none but root: config-linux.md, "Cgroup ownership".
+
+    Its user may then make groups below: on v2, in a cgroup namespace of its own, with its cgroups mounted writable.
+    """
+    linux = spec.get("linux") or {}
+    if hierarchy().mode != "v2" or not any(n["type"] == "cgroup" and not n.get("path") for n in linux.get("namespaces") or ()):
+        return 0
+    for mount in spec.get("mounts") or ():
+        if (
+            mount["destination"] == "/sys/fs/cgroup"
+            and mount.get("source") == "cgroup"
+            and "ro" not in (mount.get("options") or ())
+        ):
+            break
+    else:
+        return 0
+    uid = (spec["process"].get("user") or {}).get("uid", 0)
+    for m in linux.get("uidMappings") or ():
+        if 0 <= uid - m["containerID"] < m["size"]:
+            return m["hostID"] + uid - m["containerID"]
+    return uid
+
+
 def oom_file(cgroup: Cgroup) -> str:
     """The file in which the kernel counts the group's OOM kills; "" if the host has no memory controller."""
     version = hierarchy().version("memory", "memory")

@@ -57,6 +57,8 @@ def create(
     cgroup = cgroup_of(path)
     seccomp, flags = seccomp_of(spec, f"{root}/@seccomp")
     plan = make_plan(spec, ident=ident, bundle=bundle, cgroup=cgroup, seccomp=seccomp, seccomp_flags=flags, waits=True)
+    for words in plan.warnings:
+        warn(words)
     container, lock = states.make(
         root,
         ident,
@@ -110,6 +112,7 @@ def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, con
     def born(pid: int) -> None:
         container.state.update(pid=pid, pid_start=start_time(pid))
         container.save()
+        cgroup.adopt(pid, container.state["annotations"])
         if streams:
             streams.say(container.hook_state("created", pid_inside(pid)))
 

@@ -15,11 +15,12 @@ Explain, dry run, timings and errors are all views of these lists; there is no o
 
 from __future__ import annotations
 
+from minicontainer.cgroup.memory import ignored
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime import devices, hooks, process
 from minicontainer.runtime.builder import Ops
-from minicontainer.runtime.cgroups import resources_of
+from minicontainer.runtime.cgroups import cgroup_owner, resources_of
 from minicontainer.runtime.mounting import Mounting
 from minicontainer.runtime.namespaces import FLAGS, Births, Namespaces, join
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
@@ -132,7 +133,14 @@ def make_plan(
     plan.flags |= CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0
     plan.before = cgroup.create_ops(plan.resources)  # type: ignore[attr-defined]
     by_parent = cgroup.born_outside  # type: ignore[attr-defined]
-    plan.after = lambda pid: [*(cgroup.enter_ops(pid) if by_parent else ()), *network.host(pid)]  # type: ignore[attr-defined]
+    owner = cgroup_owner(spec)
+
+    def after(pid: int) -> list[Op]:
+        entered = cgroup.enter_ops(pid) if by_parent else []  # type: ignore[attr-defined]
+        return [*entered, *(cgroup.own_ops(owner) if owner else ()), *network.host(pid)]  # type: ignore[attr-defined]
+
+    plan.after = after
+    plan.warnings += ignored(plan.resources)
     enter = [] if by_parent else cgroup.enter_ops()  # type: ignore[attr-defined]
 
     ops = plan.container
