@@ -46,7 +46,7 @@ def _host_name(value: object) -> None:
 def _numbers(value: object) -> None:
     """A list as cpuset(7) writes it, roughly: whoever uses it parses it."""
     text(value)
-    if not set(value) <= set("0123456789,- \n"):  # type: ignore[call-overload]  # it is a str
+    if not set(value) <= set("0123456789,- "):  # type: ignore[call-overload]  # it is a str
         raise Wrong(f"{shown(value)} is not a list of numbers", "write it like 0-3 or 0,2")
 
 
