@@ -18,7 +18,8 @@ _NUMBERS = {
     "memfd_create": (319, 279), "pidfd_send_signal": (424, 424), "open_tree": (428, 428), "move_mount": (429, 429),
     "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433), "pidfd_open": (434, 434),
     "clone3": (435, 435), "close_range": (436, 436), "openat2": (437, 437), "pidfd_getfd": (438, 438),
-    "fcntl": (72, 25), "set_mempolicy": (238, 237), "mount_setattr": (442, 442), "bpf": (321, 280), "kcmp": (312, 272), "syncfs": (306, 267),
+    "fcntl": (72, 25), "set_mempolicy": (238, 237), "mount_setattr": (442, 442),
+    "bpf": (321, 280), "kcmp": (312, 272), "syncfs": (306, 267),
 }
 
 _COLUMN = {"x86_64": 0, "aarch64": 1}.get(os.uname().machine, 0)

@@ -63,10 +63,11 @@ class Launch:
         born: Callable[[int], None] | None = None,
         ready: Callable[[], None] | None = None,
         mounted: Callable[[], None] | None = None,
+        listening: Callable[[int], None] | None = None,
     ) -> None:
         """The whole start. stdio: descriptors for 0, 1, 2; born(pid) is called as soon as there is a process to remember,
-        ready() before the container is let go; mounted() then, if the plan tells; plan_file: a path for the shared plan, for who
-        wants to read it later (OCI's start).
+        ready() before the container is let go; mounted() then, if the plan tells; listening(fd) with a seccomp listener;
+        plan_file: a path for the shared plan, for who wants to read it later (OCI's start).
 
         StartError names the step that failed; the process is gone then, the cgroup is the caller's to remove.
         """
@@ -88,7 +89,7 @@ class Launch:
                 if not _receive(ours)[0]:
                     self._collect()  # it failed: this raises
                 mounted()
-            self._go(ours)
+            self._go(ours, listening)
         except BaseException:
             self.kill()
             raise
@@ -211,7 +212,16 @@ class Launch:
         os.close(fd)
         return back
 
-    def _go(self, sync: _socket.socket) -> None:
+    def _hand_over(self, listening: Callable[[int], None]) -> None:
+        """The seccomp listener's descriptor is taken out of the stub: to send it would be a call that may be listened for."""
+        assert self._program and self._shared and self.plan.listener
+        fd = calls.pidfd_getfd(self.pidfd, self._program.descriptor(self.plan.listener, self._shared.view))
+        try:
+            listening(fd)
+        finally:
+            os.close(fd)
+
+    def _go(self, sync: _socket.socket, listening: Callable[[int], None] | None) -> None:
         try:
             sync.send(b"g")
         except BrokenPipeError:
@@ -221,6 +231,9 @@ class Launch:
             if not said or said == b"c":
                 self.created = said == b"c"
                 break
+            if said == b"n" and listening:
+                self._hand_over(listening)
+                sync.send(b"g")
             if fds:
                 self.console = fds[0]
         self._collect()

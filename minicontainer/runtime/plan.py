@@ -18,17 +18,17 @@ from __future__ import annotations
 from minicontainer.cgroup.memory import ignored
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
-from minicontainer.runtime import devices, hooks, process
+from minicontainer.runtime import devices, hooks, process, scheduling
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import cgroup_owner, resources_of
 from minicontainer.runtime.mounting import Mounting
-from minicontainer.runtime.namespaces import FLAGS, Births, Namespaces, join
+from minicontainer.runtime.namespaces import FLAGS, Births, Namespaces, groups_denied, join
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
 from minicontainer.stub.ops import Blob, Op, Slot, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
 
@@ -58,7 +58,8 @@ class Plan:
     everything is mounted, and waits for the host's hooks; hook_streams: of the hooks that the stub runs; first_start_hook: the
     index of its first startContainer hook; meetings: host ops for what the stub asks for between its two births, None with one
     (namespaces.py); idmaps: user namespaces that the stub gets, by slot: uid and gid mappings; copy_ups: how often the stub
-    has something copied.
+    has something copied; listener: the slot of a seccomp listener that the caller takes and hands over; passed: the slots of
+    descriptors that the program gets; warnings: what could not be done and does not matter.
     """
 
     __slots__ = (
@@ -74,11 +75,14 @@ class Plan:
         "idmaps",
         "inherit",
         "joined",
+        "listener",
         "meetings",
+        "passed",
         "resources",
         "sync",
         "tells",
         "unified_dir",
+        "warnings",
     )
 
     def __init__(self) -> None:
@@ -96,6 +100,9 @@ class Plan:
         self.tells = False
         self.hook_streams: hooks.Streams | None = None
         self.first_start_hook = 0
+        self.warnings: list[str] = []
+        self.listener: Slot | None = None
+        self.passed: list[Slot] = []
         self.meetings: dict[bytes, Callable[[int], list[Op]]] | None = None
         self.idmaps: dict[Slot, tuple[str, str]] = {}
         self.copy_ups = 0
@@ -113,13 +120,18 @@ def make_plan(
     seccomp_flags: int = 0,
     die_with_parent: bool = False,
     waits: bool = False,
+    new_keyring: bool = True,
+    passed: int = 0,
+    foreign: Sequence[int] = (),
     promised: dict[str, bool] | None = None,
 ) -> Plan:
     """The plan for an OCI spec.
 
     ident: the container's id; bundle: folder that relative paths are relative to; cgroup: a cgroup.Cgroup; overlay: how the
     root is made if it is an image; seccomp: the BPF program; waits: a byte from a fifo releases the execve (OCI's start), else
-    it goes straight on; promised: see Rootfs. UsageError for what the spec gets wrong.
+    it goes straight on; new_keyring: a session keyring of its own; passed: how many descriptors it gets beside the standard streams
+    (plan.passed has their slots, the caller puts them into plan.inherit); foreign: see process.foreign_streams; promised: see
+    Rootfs. UsageError for what the spec gets wrong.
     """
     plan = Plan()
     linux = spec.get("linux", {})
@@ -144,7 +156,7 @@ def make_plan(
     enter = [] if by_parent else cgroup.enter_ops()  # type: ignore[attr-defined]
 
     ops = plan.container
-    process.first(ops, keyring=f"_ses.{ident}")
+    process.first(ops, keyring=f"_ses.{ident}" if new_keyring else "")
     if not names.twice:
         ops.extend(enter)
         join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time"))
@@ -184,28 +196,46 @@ def make_plan(
     cwd = _working_directory(ops, root, spec["process"]["cwd"])
     # In a user namespace the OOM score is not ours to lower any more: userns.before() did it.
     process.limits(ops, {**spec["process"], "oomScoreAdj": None} if names.user else spec["process"], root.host_proc)
+    process.labels(ops, spec["process"], root.host_proc)
     root.pivot()
     ops.call("fchdir", cwd, why="the working directory, by descriptor: no symlink of the image leads elsewhere")
     if peer:
         process.stdio(ops, peer)
-    process.identity(ops, spec["process"], seccomp=seccomp, seccomp_flags=seccomp_flags, die_with_parent=die_with_parent)
     if waits:
         plan.fifo = Slot("exec.fifo")
+    plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
+    needed = (plan.sync, plan.fifo, *(plan.hook_streams.slots if plan.hook_streams else ()))
+    process.descriptors(ops, plan.passed, [slot for slot in needed if slot])
+    scheduling.urgency(ops, spec["process"])
+    scheduling.personality(ops, linux)
+    scheduling.memory_policy(ops, linux)
+    plan.listener = process.identity(
+        ops,
+        spec["process"],
+        seccomp=seccomp,
+        seccomp_flags=seccomp_flags,
+        die_with_parent=die_with_parent,
+        warnings=plan.warnings,
+        sync=plan.sync,
+        foreign=foreign,
+        denied_groups=groups_denied(names, linux),
+    )
 
     def start_hooks() -> None:
         plan.first_start_hook = len(ops)
         if plan.hook_streams:
             hooks.inside(ops, spec, "startContainer", plan.hook_streams)
 
-    process.execute_user(
+    late_listener = process.execute_user(
         ops,
         spec["process"],
         seccomp=seccomp,
         seccomp_flags=seccomp_flags,
-        sync=plan.sync if plan.fifo else None,
+        sync=plan.sync,
         fifo=plan.fifo,
         hooks=start_hooks,
     )
+    plan.listener = plan.listener or late_listener
     plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
     plan.copy_ups = mounting.copy_ups
     if names.twice:

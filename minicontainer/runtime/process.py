@@ -6,31 +6,36 @@ CAP_SETPCAP), capabilities after (setresuid clears them), seccomp as late as no_
 
 from __future__ import annotations
 
+import os
+from stat import S_ISCHR
 from struct import pack
 
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import CAPABILITIES, PR, PR_CAP_AMBIENT, RLIMIT
+from minicontainer.kernel.flags import PR, RLIMIT
 from minicontainer.runtime.builder import Ops
-from minicontainer.stub.ops import Blob, PointerTo, Slot, execute, find, write_file
+from minicontainer.runtime.capabilities import Sets
+from minicontainer.stub.ops import Blob, PointerTo, Slot, execute, find, wait, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 TIOCSCTTY = 0x540E
-_CAP_VERSION_3 = 0x20080522
 SIGKILL = 9
-_SECCOMP_SET_MODE_FILTER = 1
+EPERM, EROFS = 1, 30
+_F_DUPFD_CLOEXEC = 1030
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_NEW_LISTENER = 1, 8
 _CLOSE_RANGE_CLOEXEC = 4
 _ALL_SIGNALS_FREE = bytes(8)
 
 
 def first(ops: Ops, *, keyring: str) -> None:
-    """What comes before everything: the container dies with a start that dies, and shares no keys."""
+    """What comes before everything: the container dies with a start that dies, and shares no keys (keyring "": it does)."""
     ops.call("prctl", PR["PR_SET_PDEATHSIG"], SIGKILL, why="if the command that starts us dies half-way, so do we")
     ops.call("prctl", PR["PR_SET_DUMPABLE"], 0, why="nobody may trace us or read our descriptors until we are the user's program")
     ops.call("setsid", why="a session of our own: no terminal of the caller can be reached (TIOCSTI)")
-    ops.call("keyctl", 1, keyring, why="a session keyring of our own (KEYCTL_JOIN_SESSION_KEYRING)", ok=(38,))
+    if keyring:
+        ops.call("keyctl", 1, keyring, why="a session keyring of our own (KEYCTL_JOIN_SESSION_KEYRING)", ok=(38,))
 
 
 def limits(ops: Ops, process: dict, proc: Slot) -> None:
@@ -52,6 +57,16 @@ def limits(ops: Ops, process: dict, proc: Slot) -> None:
         ops.append(write_file("self/oom_score_adj", str(adjust), dir=proc, why="who the OOM killer takes first (proc(5))"))
 
 
+def labels(ops: Ops, process: dict, proc: Slot) -> None:
+    """apparmorProfile and selinuxLabel: what the execve at the end changes to. That the host has them is checked before."""
+    if profile := process.get("apparmorProfile"):
+        own = os.path.isdir("/proc/self/attr/apparmor")  # Linux 5.8; with other modules beside it the old name is not its
+        path = f"self/attr/{'apparmor/' if own else ''}exec"
+        ops.append(write_file(path, f"exec {profile}", dir=proc, why=f"the AppArmor profile {profile}, from the execve on"))
+    if label := process.get("selinuxLabel"):
+        ops.append(write_file("self/attr/exec", label, dir=proc, why=f"the SELinux label {label}, from the execve on"))
+
+
 def stdio(ops: Ops, peer: Slot) -> None:
     """The terminal becomes the standard streams and the controlling terminal."""
     for fd in (0, 1, 2):
@@ -59,41 +74,82 @@ def stdio(ops: Ops, peer: Slot) -> None:
     ops.call("ioctl", 0, TIOCSCTTY, 0, why="the session's controlling terminal: ctrl-c reaches it")
 
 
-def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: int = 0, die_with_parent: bool) -> None:
-    """Descriptors that stay (before seccomp: few filters know close_range), user, groups, capabilities, no_new_privs, seccomp."""
-    user = process.get("user", {})
-    uid, gid = user.get("uid", 0), user.get("gid", 0)
-    groups = user.get("additionalGids") or []
-    capabilities = process.get("capabilities")
-    nnp = process.get("noNewPrivileges", False)
+def foreign_streams(stdio: Sequence[int], process: dict) -> list[int]:
+    """Which of 0, 1, 2 belong to somebody else than the process' user, as runc finds them.
+
+    Such a pipe could not be opened again by /dev/stdout. The host's /dev/null and other devices stay whose they are.
+    """
+    if process.get("terminal"):
+        return []
+    uid, found = (process.get("user") or {}).get("uid", 0), []
+    for number, fd in enumerate(stdio):
+        info = os.fstat(fd)
+        if info.st_uid != uid and not (S_ISCHR(info.st_mode) and not os.isatty(fd)):
+            found.append(number)
+    return found
+
+
+def descriptors(ops: Ops, passed: Sequence[Slot], needed: Sequence[Slot]) -> None:
+    """Descriptors from 3 on: passed become 3, 4, …, needed stay until the execve, all others are closed by it.
+
+    It comes before seccomp: few filters know close_range.
+    """
+    free = 3 + len(passed)
+    if passed:
+        for slot in (*needed, *passed):
+            ops.call("fcntl", slot, _F_DUPFD_CLOEXEC, free, out=slot, why="out of the way of the descriptors that are passed on")
+        for number, slot in enumerate(passed, 3):
+            ops.call("dup3", slot, number, 0, why=f"passed on as {number}")
     ops.call(
         "close_range",
-        3,
+        free,
         0xFFFFFFFF,
         _CLOSE_RANGE_CLOEXEC,
-        why="only stdin, stdout and stderr cross into the container (CVE-2024-21626)",
+        why=f"only stdin, stdout, stderr{f' and {len(passed)} more' if passed else ''} cross into the container (CVE-2024-21626)",
     )
+
+
+def identity(
+    ops: Ops,
+    process: dict,
+    *,
+    seccomp: bytes | None,
+    seccomp_flags: int = 0,
+    die_with_parent: bool,
+    warnings: list[str],
+    sync: Slot,
+    foreign: Sequence[int] = (),
+    denied_groups: bool = False,
+) -> Slot | None:
+    """User, groups, capabilities, no_new_privs, and seccomp unless it can come later; the seccomp listener's slot if there is one.
+
+    foreign: see foreign_streams; denied_groups: in a user namespace that may not change groups nothing is said if none are asked.
+    """
+    user = process.get("user") or {}
+    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    groups = user.get("additionalGids") or []
+    sets = Sets(process, warnings)
+    listener = None
     ops.call("umask", user.get("umask", 0o022), why="what new files may not have")
-    if seccomp and not nnp:
-        _seccomp(ops, seccomp, seccomp_flags, "now, while we have the CAP_SYS_ADMIN that it takes without no_new_privs")
-    if capabilities is not None:
-        bounding = _mask(capabilities.get("bounding"))
-        for number, name in enumerate(CAPABILITIES[: _last_capability() + 1]):
-            if not bounding >> number & 1:
-                ops.call("prctl", PR["PR_CAPBSET_DROP"], number, 0, 0, 0, why=f"{name} can't be had any more, by no program")
+    for fd in foreign:
+        ops.call("fchown", fd, uid, 0xFFFFFFFF, ok=(EPERM, EROFS), why="so that the user can open /dev/stdin, stdout, stderr")
+    if seccomp and not process.get("noNewPrivileges"):
+        when = "now, while we have the CAP_SYS_ADMIN that it takes without no_new_privs"
+        listener = _seccomp(ops, seccomp, seccomp_flags, when, sync)
+    sets.bound(ops)
     if uid:
-        ops.call("prctl", PR["PR_SET_KEEPCAPS"], 1, 0, 0, 0, why="keep the permitted set over setresuid, to set all sets as asked")
+        sets.keep(ops)
     ops.call(
         "setgroups",
         len(groups),
         Blob(pack(f"{len(groups)}I", *groups), str(groups)) if groups else 0,
+        ok=(EPERM,) if denied_groups and not groups else (),
         why="supplementary groups: those of the image's user, none of the caller's",
     )
     ops.call("setresgid", gid, gid, gid, why="the group")
     ops.call("setresuid", uid, uid, uid, why="the user")
-    if capabilities is not None:
-        _capabilities(ops, capabilities, keep=bool(uid))
-    if nnp:
+    sets.set(ops, kept=bool(uid))
+    if process.get("noNewPrivileges"):
         ops.call("prctl", PR["PR_SET_NO_NEW_PRIVS"], 1, 0, 0, 0, why="no setuid program gives more than this")
     # A change of credentials clears it (prctl(2)), so it is said again.
     ops.call(
@@ -107,6 +163,7 @@ def identity(ops: Ops, process: dict, *, seccomp: bytes | None, seccomp_flags: i
         if die_with_parent
         else "from here on it may outlive who started it",
     )
+    return listener
 
 
 def seccomp_of(spec: dict, cache: str) -> tuple[bytes | None, int]:
@@ -119,43 +176,16 @@ def seccomp_of(spec: dict, cache: str) -> tuple[bytes | None, int]:
     return filter_for(seccomp, (spec["process"].get("capabilities") or {}).get("bounding") or [], cache), flags_for(seccomp)
 
 
-def _capabilities(ops: Ops, capabilities: dict, *, keep: bool) -> None:
-    effective, permitted, inheritable, ambient = (
-        _mask(capabilities.get(s)) for s in ("effective", "permitted", "inheritable", "ambient")
-    )
-    if keep:
-        ops.call("prctl", PR["PR_SET_KEEPCAPS"], 0, 0, 0, 0, why="no longer")
-    low = 0xFFFFFFFF
-    data = pack("6I", effective & low, permitted & low, inheritable & low, effective >> 32, permitted >> 32, inheritable >> 32)
-    text = f"effective={effective:#x} permitted={permitted:#x} inheritable={inheritable:#x}"
-    ops.call("capset", Blob(pack("Ii", _CAP_VERSION_3, 0), "version 3, self"), Blob(data, text), why="exactly these capabilities")
-    ops.call(
-        "prctl",
-        PR["PR_CAP_AMBIENT"],
-        PR_CAP_AMBIENT["PR_CAP_AMBIENT_CLEAR_ALL"],
-        0,
-        0,
-        0,
-        why="none survive an execve by themselves",
-    )
-    for number, name in enumerate(CAPABILITIES):
-        if ambient >> number & 1:
-            ops.call(
-                "prctl",
-                PR["PR_CAP_AMBIENT"],
-                PR_CAP_AMBIENT["PR_CAP_AMBIENT_RAISE"],
-                number,
-                0,
-                0,
-                ok=(1,),
-                why=f"but {name} does: asked for (it has to be permitted and inheritable as well)",
-            )
-
-
-def _seccomp(ops: Ops, program: bytes, flags: int, when: str) -> None:
+def _seccomp(ops: Ops, program: bytes, flags: int, when: str, sync: Slot) -> Slot | None:
+    """The filter; the slot of its listener, which the caller has taken before the next op, if there is one."""
     count = len(program) // 8
     prog = PointerTo(pack("HxxxxxxQ", count, 0), 8, program, f"{count} BPF instructions")
-    ops.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, prog, why=f"the system call filter, {when}")
+    listener = Slot("seccomp listener") if flags & _SECCOMP_NEW_LISTENER else None
+    ops.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, prog, out=listener, why=f"the system call filter, {when}")
+    if listener:
+        ops.call("write", sync, Blob(b"n", "notify"), 1, why="the caller takes the listener's descriptor out of us")
+        ops.append(wait(sync, why="until it has handed it over: whoever listens may have to answer from here on"))
+    return listener
 
 
 def execute_user(
@@ -164,27 +194,33 @@ def execute_user(
     *,
     seccomp: bytes | None = None,
     seccomp_flags: int = 0,
-    sync: Slot | None = None,
+    sync: Slot,
     fifo: Slot | None = None,
     hooks: Callable[[], None] | None = None,
-) -> None:
-    """The signal mask, the filter if it can be this late, and execve.
+) -> Slot | None:
+    """The signal mask, the filter if it can be this late, and execve; the seccomp listener's slot if there is one.
 
     With fifo it waits before that until `start` writes into it, and hooks() may then add ops; what can't be executed is told
-    before the wait, as in runc.
+    before the wait, as in runc. A filter with a listener comes before the wait too: `create` is who hands it over.
     """
     args, env = process["args"], process.get("env") or []
     paths = candidates(args[0], env)
+    late = seccomp if process.get("noNewPrivileges") else None
+    listener = None
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
-    if sync and fifo:
+    if fifo:
         ops.append(find(paths, args, why="what is not there is told by `create`"))
+    if late and seccomp_flags & _SECCOMP_NEW_LISTENER:
+        listener, late = _seccomp(ops, late, seccomp_flags, "with a listener", sync), None
+    if fifo:
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
         ops.call("read", fifo, Blob(bytes(8), ""), 1, why="wait until `start` writes")
     if hooks:
         hooks()
-    if seccomp and process.get("noNewPrivileges"):
-        _seccomp(ops, seccomp, seccomp_flags, "as late as can be: after it only execve")
+    if late:
+        _seccomp(ops, late, seccomp_flags, "as late as can be: after it only execve", sync)
     ops.append(execute(paths, args, env, why="the plan ends here: this process is the user's program now"))
+    return listener
 
 
 def candidates(program: str, env: list[str]) -> list[str]:
@@ -195,27 +231,3 @@ def candidates(program: str, env: list[str]) -> list[str]:
         (e[5:] for e in reversed(env) if e.startswith("PATH=")), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     )
     return [f"{folder or '.'}/{program}" for folder in path.split(":")]
-
-
-def _mask(names: list[str] | None) -> int:
-    """The bits of capability names; those that this kernel lacks are left out, unknown names refused."""
-    mask = 0
-    for name in names or ():
-        if name not in CAPABILITIES:
-            raise UsageError(f'unknown capability "{name}"', "see capabilities(7)")
-        mask |= 1 << CAPABILITIES.index(name)
-    return mask & (1 << (_last_capability() + 1)) - 1 & _held()
-
-
-def _last_capability(proc: str = "/proc") -> int:
-    with open(f"{proc}/sys/kernel/cap_last_cap", "rb") as f:
-        return int(f.read())
-
-
-def _held(proc: str = "/proc") -> int:
-    """The caller's own bounding set: what it lacks, nobody can give (runc warns and goes on too)."""
-    with open(f"{proc}/self/status", "rb") as f:
-        for line in f:
-            if line.startswith(b"CapBnd:"):
-                return int(line[7:], 16)
-    return (1 << 64) - 1
