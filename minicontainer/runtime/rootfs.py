@@ -188,8 +188,7 @@ class Rootfs:
             return
         if kind is not False:
             place = ops.path(self.root, path, directory=True, ok=(ENOENT, ENOTDIR), why=f"/{path} is to be hidden (if it is there)")
-            tree = ops.clone_tree(self._empty_directory(), "", why="an empty read-only directory")
-            ops.attach(tree, place, why=f"/{path} looks empty")
+            ops.attach(self._empty_directory(), place, why=f"/{path} looks empty")
         if kind is not True:
             place = ops.path(self.root, path, ok=(ENOENT, ENOTDIR), why=f"/{path} is to be hidden (if it is there)")
             tree = ops.clone_tree(self.null, "", why="the host's own /dev/null: no file of the image poses as it (CVE-2025-31133)")
@@ -209,17 +208,19 @@ class Rootfs:
         )
 
     def _empty_directory(self) -> Slot:
-        if self._empty is None:
-            # It has to be mounted somewhere before it can be cloned: over the place that pivot_root will bury.
-            ops = self.ops
+        """A mount of an empty read-only directory: each a copy of one that is mounted where pivot_root buries it, if it does."""
+        ops = self.ops
+        if self._empty is None or not self.names.isolated:
             self._empty = ops.filesystem(
                 "tmpfs",
                 [("mode", "755"), ("size", "0")],
                 RDONLY | NOSUID | NODEV | NOEXEC,
                 why="an empty directory, to hide directories behind",
             )
+            if not self.names.isolated:
+                return self._empty  # in mounts shared with others, nothing gets buried
             ops.attach(self._empty, self.host_proc, why="over the host's /proc, which pivot_root is about to bury")
-        return self._empty
+        return ops.clone_tree(self._empty, "", why="an empty read-only directory")
 
     def finish(self) -> None:
         """What was to be read only all along, but had to be filled first."""
