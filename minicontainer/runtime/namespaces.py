@@ -73,7 +73,7 @@ class Namespaces:
         self.privileged = os.geteuid() == 0
         self.user = bool(self.new & FLAGS["user"]) or "user" in self.joined
         self.mapped = self.user or not initial_user_namespace()
-        self.twice = self.user or bool(self.new & FLAGS["time"])
+        self.twice = self.user or bool(self.new & FLAGS["time"]) or "mount" in self.joined
         self.isolated = bool(self.new & FLAGS["mount"])
 
     def has(self, kind: str) -> bool:
@@ -125,7 +125,9 @@ def join(ops: Ops, joined: dict[str, str], kinds: tuple[str, ...]) -> None:
 
 
 def groups_denied(names: Namespaces, linux: dict) -> bool:
-    """Whether setgroups(2) is denied in the container: its groups were mapped by an unprivileged owner (user_namespaces(7))."""
+    """Whether setgroups(2) may be denied in the container: its groups were mapped by an unprivileged owner (user_namespaces(7))."""
+    if "user" in names.joined:
+        return True  # who mapped them is not known here
     if names.privileged or not names.user:
         return False
     from minicontainer.runtime import userns
@@ -179,6 +181,8 @@ class Births:
         names = self.names
         if not names.user:
             return
+        if names.privileged:
+            ops.call("setgroups", 0, 0, why="no group of ours: in there it may be denied to change them")
         if "user" in names.joined:
             join(ops, names.joined, ("user",))
         else:
@@ -186,7 +190,7 @@ class Births:
             if not names.privileged:
                 ops.call("prctl", PR["PR_SET_DUMPABLE"], 1, why="newuidmap(1) takes only processes that are its caller's own")
             self._meet(ops, b"users", lambda pid: userns.map_ops(pid, self.linux, names.privileged), "until the ids are mapped")
-        userns.become_root(ops, groups=not groups_denied(names, self.linux))
+        userns.become_root(ops)
 
     def _time(self, ops: Ops) -> None:
         if not self.names.new & FLAGS["time"]:

@@ -93,6 +93,8 @@ class Rootfs:
             why = "what is mounted here from now on stays unknown to the host"
             self.ops.call("mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"], 0, why=why)
         if self.overlay:
+            if not self.names.isolated:
+                raise UsageError("an image needs a mount namespace of the container's own", 'add {"type": "mount"} to linux.namespaces')
             self._mount_overlay(self.overlay)
         else:
             self.root = tied or self._copy_of_root(self.outside)
@@ -106,6 +108,9 @@ class Rootfs:
         path = os.path.join(self.bundle, self.spec["root"]["path"])
         slot = ops.clone_tree(None, path, recursive=True, why="the root is a directory of the host: a bind of it")
         slot.name = "root"
+        if not self.names.isolated:
+            # Never mounted anywhere, it is a tree of mounts of its own all the same (Linux 6.15), if it is nobody's peer.
+            ops.set_attributes(slot, propagation=MS["MS_PRIVATE"], recursive=True, why="what is mounted in it stays in it")
         return slot
 
     def _mount_overlay(self, o: Overlay) -> None:

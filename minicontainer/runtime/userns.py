@@ -67,10 +67,8 @@ def before(ops: Ops, process: dict) -> None:
         ops.append(write_file("/proc/self/oom_score_adj", str(adjust), why="who the OOM killer takes first (proc(5))"))
 
 
-def become_root(ops: Ops, *, groups: bool) -> None:
-    """User and group 0 of the user namespace that the process came into, with all capabilities. groups: whether setgroups works."""
-    if groups:
-        ops.call("setgroups", 0, 0, why="no group of ours")
+def become_root(ops: Ops) -> None:
+    """User and group 0 of the user namespace that the process came into, with all capabilities."""
     ops.call("setresgid", 0, 0, 0, why="the group root of the user namespace")
     ops.call("setresuid", 0, 0, 0, why="the user root of the user namespace")
     # A change of credentials clears it (prctl(2)), so it is said again.
