@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-pytest.register_assert_rewrite("tests.clients.engine_scripts")  # scripts assert, too
-
 from tests.clients import containerd, docker_archive, dockerd, ours, readme
 from tests.clients.beside_cases import IMAGE
 from tests.clients.peer_first import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytest.register_assert_rewrite("tests.clients.engine_scripts")  # scripts assert, too
 
 CHANGES = ('CMD ["echo", "the image\'s own command"]', "ENV FROM_IMAGE=yes", "LABEL kept=1")
 

@@ -61,15 +61,17 @@ class Dockerd:
         assert self.process is not None, "dockerd is not started"
         return self.process.pid
 
-    def start(self) -> None:
-        """Start it and wait until it answers; a daemon that doesn't is an error with the end of its log."""
+    def start(self, namespaces: list[str] | None = None) -> None:
+        """Start it and wait until it answers; a daemon that doesn't is an error with the end of its log.
+
+        namespaces: the command that makes or enters those that it works in.
+        """
         own = ["--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec"]
         own += ["--host", f"unix://{self.socket}", "--pidfile", f"{self.directory}/pid"]
         own += ["--config-file", f"{self.directory}/daemon.json", "--cgroup-parent", f"/{self.cgroup}"]
-        with open(f"{self.directory}/daemon.json", "w") as file:
-            file.write(self.settings)
+        self._write_settings(self.settings)
         # slave: it sees what is mounted here later, and nothing of its own comes back.
-        namespaces = ["unshare", "--net", "--mount", "--propagation", "slave"]
+        namespaces = namespaces or ["unshare", "--net", "--mount", "--propagation", "slave"]
         script = 'ip link set lo up && exec dockerd "$@"'  # exec: the pid stays the same
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -85,6 +87,28 @@ class Dockerd:
                 with open(self.log, errors="replace") as log_text:
                     raise RuntimeError(f"dockerd does not answer; the end of its log:\n{log_text.read()[-2000:]}")
             time.sleep(0.1)
+
+    def _write_settings(self, settings: str) -> None:
+        with open(f"{self.directory}/daemon.json", "w") as file:
+            file.write(settings)
+
+    def reload(self, settings: str) -> None:
+        """Have the daemon read another daemon.json; runtimes and the default one are among what it takes over."""
+        self._write_settings(settings)
+        os.kill(self.pid, signal.SIGHUP)
+
+    def restart(self) -> None:
+        """Stop the daemon and start it again; with live-restore its containers run on meanwhile."""
+        assert self.process is not None, "dockerd is not started"
+        kept = [os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
+        try:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(STOP_SECONDS)
+            net, mnt = (f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in kept)
+            self.start(["nsenter", f"--net={net}", f"--mount={mnt}"])
+        finally:
+            for descriptor in kept:
+                os.close(descriptor)
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a docker client for this daemon."""

@@ -46,8 +46,12 @@ class Podman(Engine):
 
     def start(self) -> None:
         """Make the namespaces."""
-        empty = "".join(f"mount -t tmpfs none {path}\n" for path in ("/run", "/var/lib", "/dev/shm"))
-        self.mounts = namespace("mnt", empty)
+        script = "".join(f"mount -t tmpfs none {path}\n" for path in ("/run", "/var/lib", "/dev/shm"))
+        for kind in ("subuid", "subgid"):  # what podman shares out with --userns auto
+            with open(f"{self.directory}/{kind}", "w") as file:
+                file.write("containers:200000:1000000\n")
+            script += f"touch /etc/{kind}\nmount --bind {self.directory}/{kind} /etc/{kind}\n"
+        self.mounts = namespace("mnt", script)
         self.network = namespace("net", "ip link set lo up")
 
     def beside(self, runtime: str) -> Podman:
