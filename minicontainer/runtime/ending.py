@@ -35,7 +35,7 @@ def kill(container: OciContainer, sig: int, *, everything: bool = False) -> None
         elif not everything:
             raise Conflict("container not running")
         return
-    init = _first(container)
+    init = first(container)
     if init < 0:
         raise Conflict("container not running")
     try:
@@ -46,7 +46,7 @@ def kill(container: OciContainer, sig: int, *, everything: bool = False) -> None
         container.cgroup().thaw()  # what the v1 freezer holds does not die
 
 
-def _first(container: OciContainer) -> int:
+def first(container: OciContainer) -> int:
     """A pidfd of the first process, or -1 if it has ended."""
     pid = container.state["pid"]
     if not pid:
@@ -93,7 +93,7 @@ def destroy(container: OciContainer, warn: Callable[[str], None]) -> None:
 
 def _end(container: OciContainer) -> None:
     """Kills every process, waits for their end, and removes the cgroup."""
-    init = _first(container)
+    init = first(container)
     try:
         if init >= 0:
             calls.pidfd_send_signal(init, SIGKILL)

@@ -6,10 +6,20 @@ import os
 
 from minicontainer.cgroup.entering import Entrance
 from minicontainer.errors import Conflict
-from minicontainer.kernel import calls
+from minicontainer.runtime import environment
+from minicontainer.runtime.ending import first, silently
 from minicontainer.runtime.launch import Launch
-from minicontainer.runtime.process import seccomp_of
+from minicontainer.runtime.passing import passed
+from minicontainer.runtime.process import foreign_streams, seccomp_of
 from minicontainer.runtime.state import OciContainer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# What a process has from the container's own, unless it says otherwise: as in runc.
+_INHERITED = ("capabilities", "rlimits", "apparmorProfile", "selinuxLabel", "oomScoreAdj", "scheduler", "ioPriority",
+              "execCPUAffinity")  # fmt: skip
 
 
 def execute(
@@ -20,21 +30,27 @@ def execute(
     console_socket: int = -1,
     detach: bool = False,
     cgroup: list[str] | tuple[str, ...] = (),
+    preserve_fds: int = 0,
+    ignore_paused: bool = False,
+    warn: Callable[[str], None] = silently,
 ) -> Launch:
-    """One more process in a running container; process as in config.json, UsageError for what is wrong in it.
+    """One more process in a container; process as in config.json, UsageError for what is wrong in it.
 
-    cgroup: groups below the container's that it enters instead, as runc's `exec --cgroup` names them (cgroup.Entrance).
+    cgroup: groups below the container's that it enters instead, as runc's `exec --cgroup` names them (cgroup.Entrance);
+    preserve_fds, warn: as for create; ignore_paused: start it in a paused container, where it waits until that goes on.
+    Conflict in runc's words if the container has stopped, or is paused.
     """
     from minicontainer.runtime.joining import make_exec_plan
     from minicontainer.runtime.validate import check_process
 
     check_process(process)
-    if container.status() != "running":
-        raise Conflict(f"cannot exec in a {container.status()} container")
-    seccomp, flags = seccomp_of(container.spec(), f"{os.path.dirname(container.dir)}/@seccomp")
-    pid = container.state["pid"]
-    pidfd = calls.pidfd_open(pid)
+    pidfd = _entered(container, ignore_paused)
     try:
+        spec, pid = container.spec(), container.state["pid"]
+        fds, variables = passed(preserve_fds)
+        process = {**{field: spec["process"][field] for field in _INHERITED if field in spec["process"]}, **process}
+        process["env"] = [*environment.complete(process, f"/proc/{pid}/root"), *variables]
+        seccomp, flags = seccomp_of(spec, f"{os.path.dirname(container.dir)}/@seccomp")
         plan = make_exec_plan(
             {"process": process},
             ident=container.ident,
@@ -44,9 +60,35 @@ def execute(
             seccomp=seccomp,
             seccomp_flags=flags,
             die_with_parent=not detach,
+            passed=len(fds),
+            foreign=foreign_streams(stdio, process),
         )
+        for message in plan.warnings:
+            warn(message)
+        plan.inherit.update(zip(plan.passed, fds))
         launch = Launch(plan)
-        launch.start(stdio, console_socket=console_socket)
+
+        def listening(fd: int) -> None:
+            from minicontainer.runtime.listener import hand_over
+
+            hand_over(spec["linux"]["seccomp"], fd, launch.pid, container.hook_state("running", pid))
+
+        launch.start(
+            stdio,
+            console_socket=console_socket,
+            listening=listening,
+        )
     finally:
         os.close(pidfd)
     return launch
+
+
+def _entered(container: OciContainer, ignore_paused: bool) -> int:
+    """A pidfd of the container's first process, if it may be joined."""
+    status = container.status()
+    if status == "paused" and not ignore_paused:
+        raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
+    pidfd = first(container) if status in ("created", "running", "paused") else -1
+    if pidfd < 0:
+        raise Conflict(f"cannot exec in a {'stopped' if status == 'running' else status} container")
+    return pidfd

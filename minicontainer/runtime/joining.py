@@ -6,12 +6,12 @@ credentials set as for the first process, and it can't be traced before its exec
 
 from __future__ import annotations
 
-from minicontainer.kernel.flags import CLONE, O
+from minicontainer.kernel.flags import CLONE, NEW_LISTENER, O
 from minicontainer.runtime import devices, process, scheduling
 from minicontainer.runtime.builder import IN_ROOT
 from minicontainer.runtime.plan import Plan
 from minicontainer.runtime.rootfs import Rootfs
-from minicontainer.stub.ops import Slot
+from minicontainer.stub.ops import Slot, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def make_exec_plan(
     plan.inherit = {target: pidfd}
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}")
+    if seccomp_flags & NEW_LISTENER:
+        ops.append(wait(plan.sync, why="the go that every start has, so that the next one is that of the listener"))
     affinity = wanted.get("execCPUAffinity") or {}
     if affinity.get("initial"):
         scheduling.affinity(ops, affinity["initial"], why="execCPUAffinity.initial: the CPUs until it is in the cgroup")

