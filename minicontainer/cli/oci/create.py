@@ -68,6 +68,8 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
         console_socket=connect(values["console-socket"]),
         foreground=foreground,
         systemd=call.options["systemd-cgroup"],
+        new_keyring=not values["no-new-keyring"],
+        preserve_fds=values["preserve-fds"],
         warn=call.log.warn,
     )
 

@@ -7,7 +7,7 @@ from minicontainer.cli.oci.create import CONSOLE, PID_FILE, PRESERVE, connect
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.cli.oci.life import container_of
 from minicontainer.cli.oci.log import quoted
-from minicontainer.errors import Conflict, UsageError
+from minicontainer.errors import UsageError
 from minicontainer.runtime.execute import execute
 from minicontainer.runtime.lifecycle import check_terminal, write_pid_file
 
@@ -40,7 +40,6 @@ def exec_(call: Call) -> int:
     """exec [OPTIONS] CONTAINER COMMAND [ARG...]"""
     values = call.values
     container = container_of(call)
-    _check_status(container.status(), values["ignore-paused"])
     process = _from_file(values["process"]) if values["process"] else _from_flags(container, values, call.args[1:])
     detach, socket = values["detach"], values["console-socket"]
     check_terminal(process, given=bool(socket), foreground=not detach)
@@ -50,6 +49,9 @@ def exec_(call: Call) -> int:
         console_socket=connect(socket),
         detach=detach,
         cgroup=values["cgroup"],
+        preserve_fds=values["preserve-fds"],
+        ignore_paused=values["ignore-paused"],
+        warn=call.log.warn,
     )
     if values["pid-file"]:
         write_pid_file(values["pid-file"], launch.pid)
@@ -58,13 +60,6 @@ def exec_(call: Call) -> int:
     from minicontainer.cli.oci.foreground import stand_by
 
     return stand_by(launch)
-
-
-def _check_status(status: str, ignore_paused: bool) -> None:
-    if status == "stopped":
-        raise Conflict("cannot exec in a stopped container")
-    if status == "paused" and not ignore_paused:
-        raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
 
 
 def _from_file(path: str) -> dict:
