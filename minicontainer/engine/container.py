@@ -239,14 +239,14 @@ def find(config: Config, reference: str) -> Container:
 
 def make_private(path: str, *, exist_ok: bool = False) -> None:
     """A new folder of root's alone, and what is missing above it too: os.makedirs gives its mode to the last one only."""
+    above = os.path.dirname(path)
+    if not os.path.exists(above):
+        make_private(above, exist_ok=True)
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         if not exist_ok:
             raise
-    except FileNotFoundError:
-        make_private(os.path.dirname(path), exist_ok=True)
-        make_private(path, exist_ok=exist_ok)
 
 
 def reserve_name(config: Config, name: str, ident: str) -> None:

@@ -70,7 +70,7 @@ class Containerd:
         self.pause = pause
         self.socket = f"{directory}/containerd.sock"
         self.log = f"{directory}/containerd.log"
-        self.name = f"containerd-{os.path.basename(directory)}-{os.getpid()}"  # of its cgroup and of ctr's namespace
+        self.name = f"containerd-{os.getpid()}"  # of its cgroup and of ctr's namespace
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
