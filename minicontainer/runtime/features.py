@@ -9,15 +9,13 @@ from minicontainer.kernel import seccomp as library
 from minicontainer.kernel.flags import CAPABILITIES
 from minicontainer.runtime import hooks, mounts, namespaces, scheduling, schema, seccomp, seccomp_compile
 
-OLDEST, NEWEST = "1.0.0", "1.3.0"
-
 
 def features() -> dict:
     """The Features structure."""
     found = library.version()
     return {
-        "ociVersionMin": OLDEST,
-        "ociVersionMax": NEWEST,
+        "ociVersionMin": schema.OLDEST,
+        "ociVersionMax": schema.NEWEST,
         "hooks": list(hooks.NAMES),
         "mountOptions": mounts.known(),
         "linux": {

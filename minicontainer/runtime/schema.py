@@ -9,6 +9,8 @@ from __future__ import annotations
 from minicontainer.kernel.flags import CAPABILITIES, RLIMIT
 from minicontainer.runtime.shapes import Wrong, array, boolean, integer, mapping, one_of, path, record, shown, text, texts
 
+OLDEST, NEWEST = "1.0.0", "1.3.0"  # versions of the specification
+
 _U16 = integer(0, (1 << 16) - 1)
 _I32, _U32 = integer(-(1 << 31), (1 << 31) - 1), integer(0, (1 << 32) - 1)
 _I64, _U64 = integer(-(1 << 63), (1 << 63) - 1), integer(0, (1 << 64) - 1)

@@ -80,7 +80,7 @@ def _version(version: str) -> None:
     if len(core) != 3 or not all(part.isascii() and part.isdigit() for part in core):
         raise Wrong(f"{shown(version)} is not a version", 'write it like "1.2.0"').within("ociVersion")
     if core[0] != "1":
-        raise Wrong(f"{shown(version)} is not supported", "1.0.0 to 1.3.0 are").within("ociVersion")
+        raise Wrong(f"{shown(version)} is not supported", f"{schema.OLDEST} to {schema.NEWEST} are").within("ociVersion")
 
 
 def _process(process: dict) -> None:

@@ -192,9 +192,9 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], list[str]]] = {
             "exec --cwd /bin one pwd",
             "exec --cwd bin one pwd",
             "exec --cwd /nosuch one pwd",
-            "exec -e A=1 --env=B=2 one sh -c 'echo $A $B'",
+            "exec -e A=1 -e=B=2 one sh -c 'echo $A $B'",
             "exec --user 1000 one id",
-            "exec -u 1000:1001 -g 5 --additional-gids 6 one id",
+            "exec -u 1000:1001 -g 5 -g 6 one id",
             "exec -u a one id",
             "exec -u 1:b one id",
             "exec -g -1 one id",
@@ -283,7 +283,7 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], list[str]]] = {
             "state one",
         ],
     ),
-    "checkpoint": (SLEEP, ["run -d one", "checkpoint one", "checkpoint --criu /x one", "restore two", "state one"]),
+    "checkpoint": (SLEEP, ["run -d one", "checkpoint one", "--criu /x checkpoint one", "state one"]),
     "run": (
         ("sh", "-c", "echo out; echo err >&2; exit 7"),
         [
@@ -326,7 +326,10 @@ CONFIGS: dict[str, tuple[list[str | int], object]] = {
     "hook that takes too long": (["hooks"], {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "9"], "timeout": 1}]}),
     "sysctl of the host": (["linux", "sysctl"], {"kernel.panic": "1"}),
     "mount without destination": (["mounts", 0, "destination"], ""),
-    "bind of what is not there": (["mounts", 0], {"destination": "/x", "type": "bind", "source": "/nonexistent", "options": ["bind"]}),
+    "bind of what is not there": (
+        ["mounts", 0],
+        {"destination": "/x", "type": "bind", "source": "/nonexistent", "options": ["bind"]},
+    ),
     "unknown filesystem": (["mounts", 0, "type"], "nosuchfs"),
     "selinux": (["process", "selinuxLabel"], "a:b:c:d"),
     "apparmor": (["process", "apparmorProfile"], "nosuch"),

@@ -54,7 +54,11 @@ def exec_(call: Call) -> int:
         warn=call.log.warn,
     )
     if values["pid-file"]:
-        write_pid_file(values["pid-file"], launch.pid)
+        try:
+            write_pid_file(values["pid-file"], launch.pid)
+        except OSError:
+            launch.kill()
+            raise
     if detach:
         return 0
     from minicontainer.cli.oci.foreground import stand_by

@@ -80,6 +80,9 @@ def parse(flags: tuple[Flag, ...], argv: list[str], *, interspersed: bool) -> tu
         if not name or name[0] == "-":
             raise FlagError(f"bad flag syntax: {word}")
         flag = table.get(name)
+        if flag is None and args:
+            args.append(word)  # behind arguments only known flags are flags: `kill ID -9`
+            continue
         if flag is None:
             raise FlagError(f"flag provided but not defined: -{name}")
         if not equals:

@@ -126,7 +126,7 @@ def _default(flag: Flag) -> str:
 def version() -> str:
     """runc's form, which dockerd and podman read: name, commit, spec, libseccomp."""
     from minicontainer.kernel import seccomp
-    from minicontainer.runtime.features import NEWEST
+    from minicontainer.runtime.schema import NEWEST
 
     found = seccomp.version()
     lines = [f"{PROGRAM} version {__version__}", f"commit: v{__version__}", f"spec: {NEWEST}"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from minicontainer import fastjson
 from minicontainer.cli.oci import Call, Verb
 from minicontainer.cli.oci.flags import Flag
-from minicontainer.errors import Conflict, NotFound, UsageError
+from minicontainer.errors import Conflict, KernelError, NotFound, UsageError
 from minicontainer.runtime import ending, state
 
 _ALL = Flag("all", "a", "bool", "send the specified signal to all processes inside the container")
@@ -36,7 +38,11 @@ def state_(call: Call) -> int:
 def kill_(call: Call) -> int:
     """kill [OPTIONS] CONTAINER [SIGNAL]"""
     container = container_of(call)
-    ending.kill(container, _signal(call.args[1] if len(call.args) > 1 else ""), everything=call.values["all"])
+    sig = _signal(call.args[1] if len(call.args) > 1 else "")
+    try:
+        ending.kill(container, sig, everything=call.values["all"])
+    except KernelError as e:
+        raise UsageError(f"unable to signal init: {os.strerror(e.errno).lower()}") from None
     return 0
 
 

@@ -8,7 +8,7 @@ from minicontainer import fastjson
 from minicontainer.cli.oci import Call, Verb, reason
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.errors import Conflict, UsageError
-from minicontainer.runtime.features import NEWEST, features
+from minicontainer.runtime.schema import NEWEST
 
 _FILE = "config.json"
 _FLAGS = (
@@ -109,6 +109,8 @@ def rootless() -> dict:
 
 def features_(call: Call) -> int:
     """features"""
+    from minicontainer.runtime.features import features
+
     print(fastjson.dumps(features(), indent="    "))
     return 0
 

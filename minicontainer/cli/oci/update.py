@@ -92,8 +92,9 @@ def resources_of(values: dict) -> dict:
         found["blockIO"] = {"weight": values["blkio-weight"]}
     if "pids-limit" in values:
         found["pids"] = {"limit": values["pids-limit"]}
-    if values["l3-cache-schema"] or values["mem-bw-schema"]:
-        raise UsageError("Intel RDT: schemata can't be changed while a container runs", "set linux.intelRdt in config.json")
+    for flag, words in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):
+        if values[flag]:
+            raise UsageError(f"Intel RDT/{words} schema is not enabled", "linux.intelRdt of config.json is for create only")
     return found
 
 

@@ -35,6 +35,7 @@ def given(*argv: str, interspersed: bool = True) -> tuple[dict, list[str]]:
         (["--debug=false", "-f=T"], {"debug": False, "force": True}, []),
         (["a", "-f", "b", "--debug"], {"force": True, "debug": True}, ["a", "b"]),
         (["-f", "--", "--debug", "-x"], {"force": True}, ["--debug", "-x"]),
+        (["a", "-9", "--bogus", "-f"], {"force": True}, ["a", "-9", "--bogus"]),
         (["-", "-f"], {"force": True}, ["-"]),
         (["-e", "A=1", "--env", "B=-2", "-e=C"], {"env": ["A=1", "B=-2", "C"]}, []),
         (["-n", "-5"], {"number": -5}, []),
