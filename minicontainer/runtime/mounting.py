@@ -47,7 +47,7 @@ class Mounting:
     """Collects the ops of the mounts. root: the Rootfs they go into; sync: to the parent, for what takes a program to copy.
 
     idmaps: the user namespaces that mounts with mapped ids need: slot by (uid mappings, gid mappings) in the form of uid_map;
-    copy_ups: how often the stub asks for a copy.
+    copy_ups: how often the stub asks for a copy; warnings: what was asked for and means nothing.
     """
 
     def __init__(self, root: Rootfs, sync: Slot) -> None:
@@ -56,6 +56,7 @@ class Mounting:
         self.sync = sync
         self.idmaps: dict[tuple[str, str], Slot] = {}
         self.copy_ups = 0
+        self.warnings: list[str] = []
         self._tied: dict[int, Slot] = {}
         self._proc_is_there = False
 
@@ -186,7 +187,8 @@ class Mounting:
     # -- binds -----------------------------------------------------------------------------------------------------------------
 
     def _bind(self, m: dict, options: MountOptions) -> None:
-        options.for_bind(m["destination"])
+        if ignored := options.not_for_bind():
+            self.warnings.append(f'mount "{m["destination"]}": a bind mount has no options of a file system: {", ".join(ignored)}')
         source = os.path.join(self.root.bundle, m["source"])
         is_directory = self._is_directory(source, m["destination"])
         out = self.root.outside

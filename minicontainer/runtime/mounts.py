@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import MOUNT_ATTR, MOUNT_ATTR_ATIME, MS
 
 _A = MOUNT_ATTR
@@ -76,14 +75,9 @@ class MountOptions:
         ties = MS["MS_SLAVE"] | MS["MS_SHARED"]
         return bool((self.propagation | self.rec_propagation) & ties)
 
-    def for_bind(self, destination: str) -> None:
-        """UsageError for options that a bind mount can't have: it shows a file system that is there (mount(8))."""
-        wrong = [key for key, _ in self.data if key not in _SUPERBLOCK]
-        if wrong:
-            raise UsageError(
-                f'mount "{destination}": bind mounts cannot have any filesystem-specific options applied: {", ".join(wrong)}',
-                "take them out, or mount the file system itself",
-            )
+    def not_for_bind(self) -> list[str]:
+        """Options that mean nothing for a bind mount, since it shows a file system that is there (mount(8))."""
+        return [key for key, _ in self.data if key not in _SUPERBLOCK]
 
 
 def known() -> list[str]:

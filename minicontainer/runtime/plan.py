@@ -22,7 +22,7 @@ from minicontainer.runtime import devices, hooks, process, scheduling
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import cgroup_owner, resources_of
 from minicontainer.runtime.mounting import Mounting
-from minicontainer.runtime.namespaces import FLAGS, Births, Namespaces, groups_denied, join
+from minicontainer.runtime.namespaces import FLAGS, JOINED, Births, Namespaces, groups_denied, join
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
 from minicontainer.stub.ops import Blob, Op, Slot, wait
 
@@ -159,7 +159,7 @@ def make_plan(
     process.first(ops, keyring=f"_ses.{ident}" if new_keyring else "")
     if not names.twice:
         ops.extend(enter)
-        join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time"))
+        join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one
     root = Rootfs(ops, spec, overlay, bundle, promised, names)
     mounting = Mounting(root, plan.sync)
     root.open_host()
@@ -238,6 +238,7 @@ def make_plan(
     plan.listener = plan.listener or late_listener
     plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
     plan.copy_ups = mounting.copy_ups
+    plan.warnings += mounting.warnings
     if names.twice:
         births = Births(names, spec, plan.sync)
         plan.meetings = births.meetings

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 
 from minicontainer.errors import Unsupported, UsageError
-from minicontainer.kernel.flags import MNT, MOUNT_ATTR, MS, O
+from minicontainer.kernel.flags import MNT, MOUNT_ATTR, MS, TMPFS_MAGIC, O
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.namespaces import Namespaces
-from minicontainer.stub.ops import Slot
+from minicontainer.stub.ops import Slot, check_filesystem
 
-ENOENT, ENOTDIR = 2, 20
+ENOENT, ENOTDIR, EINVAL = 2, 20, 22
 RDONLY, NOSUID, NODEV, NOEXEC = (MOUNT_ATTR[f"MOUNT_ATTR_{n}"] for n in ("RDONLY", "NOSUID", "NODEV", "NOEXEC"))
 _PROPAGATION = {"shared": MS["MS_SHARED"], "slave": MS["MS_SLAVE"], "private": MS["MS_PRIVATE"], "unbindable": MS["MS_UNBINDABLE"]}
 # Where the root is mounted if its own folder is out of reach for root of the user namespace; pivot_root buries it.
@@ -94,7 +94,7 @@ class Rootfs:
             self.ops.call("mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"], 0, why=why)
         if self.overlay:
             if not self.names.isolated:
-                raise UsageError("an image needs a mount namespace of the container's own", 'add {"type": "mount"} to linux.namespaces')
+                raise UsageError("an image needs a mount namespace of its own", 'add {"type": "mount"} to linux.namespaces')
             self._mount_overlay(self.overlay)
         else:
             self.root = tied or self._copy_of_root(self.outside)
@@ -198,9 +198,11 @@ class Rootfs:
             place = ops.path(self.root, path, ok=(ENOENT, ENOTDIR), why=f"/{path} is to be hidden (if it is there)")
             tree = ops.clone_tree(self.null, "", why="the host's own /dev/null: no file of the image poses as it (CVE-2025-31133)")
             # A directory was hidden above already, and a file can't be mounted on one.
-            ops.call(
-                "move_mount", tree, "", place, "", 4 | 0x40, ok=(ENOTDIR,) if kind is None else (), why=f"/{path} reads as nothing"
-            )
+            forgiven = (EINVAL, ENOTDIR) if kind is None else ()
+            ops.call("move_mount", tree, "", place, "", 4 | 0x40, ok=forgiven, why=f"/{path} reads as nothing")
+        if kind is None:
+            there = ops.path(self.root, path, ok=(ENOENT, ENOTDIR), why=f"/{path} as programs will find it")
+            ops.append(check_filesystem(there, TMPFS_MAGIC, why=f"/{path} is hidden: an empty tmpfs, or a node of /dev"))
 
     def open_host(self) -> None:
         """What is needed of the host, opened while the host's root is still ours."""

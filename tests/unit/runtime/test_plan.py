@@ -405,3 +405,19 @@ def test_exec_plan() -> None:
     assert ops.index(cwd) > join
     assert join < at(ops, "close_range") < at(ops, "capset") < len(ops) - 1
     assert not [op for op in ops if op.call in ("mount", "move_mount", "pivot_root")]
+
+
+def test_a_bind_takes_no_options_of_a_file_system() -> None:
+    """They are told and left out, as runc 1.1 does: a bind shows a file system that is there."""
+    mount = {"destination": "/x", "type": "bind", "source": "/tmp", "options": ["bind", "mode=755", "size=1k"]}
+    plan = planned(lambda s: s["mounts"].append(mount))
+    assert 'mount "/x": a bind mount has no options of a file system: mode, size' in plan.warnings
+    assert not [op for op in plan.container if "mode=755" in str(op.args)]
+
+
+def test_what_is_hidden_of_an_image_is_looked_at_again() -> None:
+    """Outside /proc and /sys only the start can tell a file from a directory: both are tried, and what is there then is checked."""
+    ops = planned(lambda s: s["linux"].update(maskedPaths=["/secret"])).container
+    check = next(op for op in ops if op.call == "fstatfs" and "/secret is hidden" in op.why)
+    assert check.args[1] == 0x01021994
+    assert ops.index(check) > max(i for i, op in enumerate(ops) if op.call == "move_mount" and "/secret" in op.why)
