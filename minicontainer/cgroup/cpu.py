@@ -105,6 +105,9 @@ def _realtime(section: dict, group: Group, v2: bool) -> list[Setting]:
     if runtime:
         why = "µs that realtime tasks may run in each period"
         out.append(Setting("cpu", "cpu.rt_runtime_us", runtime, "--cpu-rt-runtime", why))
+    old_period = group.current("cpu", "cpu.rt_period_us").strip()
+    if period and old_period and period < int(old_period):
+        out.reverse()  # the runtime is never more than the period
     return out
 
 

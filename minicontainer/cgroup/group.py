@@ -26,6 +26,8 @@ _SECTIONS = (
     ("hugetlb", "hugetlb", hugetlb),
     ("rdma", "rdma", rdma),
 )
+# Files with a line for each device, which several settings may write.
+_BY_DEVICE = frozenset(("io.max", "io.weight", "io.bfq.weight", "rdma.max"))
 
 
 class Tree:
@@ -133,6 +135,9 @@ class Cgroup(settings.Group):
                 return os.path.exists(f"{group}/{file}")
         return True
 
+    def is_v1(self, controller: str) -> bool:
+        return controller in self.hierarchy.mounts
+
     # --- limits
 
     def settings(self, resources: dict) -> list[Setting]:
@@ -144,8 +149,13 @@ class Cgroup(settings.Group):
         out += network(resources, self, not h.mounts.keys() & {"net_cls", "net_prio"})
         if resources.get("unified"):
             if not h.unified:
-                raise Unsupported("unified: this host has no cgroup v2 tree", "use the v1 limits, or boot with cgroup v2")
-            out += unified(resources, self)
+                raise Unsupported(
+                    "invalid configuration: cannot use unified on cgroup v1: this host has no cgroup v2 tree",
+                    "use the other sections of resources, or boot with cgroup v2",
+                )
+            by_name = unified(resources, self)
+            named = {setting.file for setting in by_name if setting.file not in _BY_DEVICE}
+            out = [setting for setting in out if setting.file not in named] + by_name  # unified has the last word
         if resources.get("devices") and "devices" in h.mounts:
             from minicontainer.cgroup import devices
 
@@ -259,7 +269,8 @@ class Cgroup(settings.Group):
 
     def pids(self) -> list[int]:
         """The processes in the group and below it, as this pid namespace numbers them; [] if it is gone."""
-        return tree.pids(self.unified_dir() or self.directories()[0])
+        trees = self.directories()
+        return tree.pids(self.unified_dir() or trees[0]) if trees else []
 
     def freeze(self) -> None:
         """Stops every process; returns when all have stopped."""

@@ -20,8 +20,6 @@ def memory(resources: dict, group: Group, v2: bool) -> list[Setting]:
     """limit, swap, reservation, swappiness, disableOOMKiller, useHierarchy, checkBeforeUpdate. For kernel, kernelTCP: ignored()."""
     section = resources.get("memory") or {}
     limit, swap = number(section, "limit", _LIMIT), number(section, "swap", _SWAP)
-    if limit and 0 < limit < PAGE_BYTES:
-        raise LimitError(f"{_LIMIT}: {limit} bytes are less than a page of {PAGE_BYTES}", "give some MiB")
     if limit and swap and 0 < swap < limit:
         raise LimitError(
             f"{_SWAP}: {swap} bytes are less than the memory limit of {limit}",
@@ -29,6 +27,8 @@ def memory(resources: dict, group: Group, v2: bool) -> list[Setting]:
         )
     if v2 and section.get("checkBeforeUpdate"):
         _check_usage(limit or 0, swap or 0, group)
+    if limit and 0 < limit < PAGE_BYTES:
+        raise LimitError(f"{_LIMIT}: {limit} bytes are less than a page of {PAGE_BYTES}", "give some MiB")
     out = (_limits_v2 if v2 else _limits_v1)(limit, swap, group)
     reservation = number(section, "reservation", _RESERVATION)
     if reservation and v2:
@@ -52,6 +52,9 @@ def ignored(resources: dict) -> list[str]:
         out.append("memory.kernel and memory.kernelTCP are ignored: since Linux 5.16 kernel memory counts in memory.limit only")
     if section.get("useHierarchy") is False:
         out.append("memory.useHierarchy: false is ignored: since Linux 5.11 memory is always counted with the groups below")
+    cpu = resources.get("cpu") or {}
+    if cpu.get("idle") == 1 and cpu.get("shares"):
+        out.append("unable to apply both cpu.shares and cpu.idle: an idle group has no shares, so they are ignored")
     return out
 
 

@@ -96,6 +96,11 @@ def unified(resources: dict, group: Group) -> list[Setting]:
             raise LimitError(f"unified: the value of {file} is not a string", f'write it like {{"{file}": "max"}}')
         if file in _NO_LIMITS:
             raise LimitError(f"unified: {file} is an action, not a limit", "leave it out")
+        if group.is_v1(controller):
+            raise Unsupported(
+                f"invalid configuration: cannot use unified on cgroup v1, which has the controller of {file} here",
+                "use the section of resources for it, or boot with cgroup v2",
+            )
         need(group, controller, file, f"unified {file}", "see /sys/fs/cgroup of a group for the files there are")
         why = "asked for as it is, by name"
         out += [Setting(controller, file, line, f"unified {file}", why, _same_unified) for line in value.splitlines() or [""]]

@@ -49,8 +49,12 @@ def path_of(spec: dict, ident: str, *, systemd: bool = False) -> str:
     path = clean(asked or ident, parent=_own_parent())
     if _writable(path):
         return path
+    if asked:
+        raise UsageError(
+            f"unable to apply cgroup configuration: {path}: permission denied", "have a cgroup v2 group delegated to you"
+        )
     limits = {key: value for key, value in (linux.get("resources") or {}).items() if value and key != "devices"}
-    if asked or limits:
+    if limits:
         raise UsageError(
             "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
             "take resources and cgroupsPath out of config.json, or have a cgroup v2 group delegated to you",

@@ -55,8 +55,9 @@ def update(container: OciContainer, resources: dict) -> list[str]:
             {key: value for key, value in resources.items() if key != "devices"}, container.state["ociVersion"]
         )
         before = merge((container.spec().get("linux") or {}).get("resources") or {}, container.state.get("resources") or {})
-        _apply(container.cgroup(), complete(asked, merge(before, asked)))
-        container.state["resources"] = merge(container.state.get("resources") or {}, asked)
+        wanted = complete(asked, merge(before, asked))
+        _apply(container.cgroup(), wanted)
+        container.state["resources"] = merge(container.state.get("resources") or {}, wanted)
         container.save()
     finally:
         os.close(lock)
@@ -82,7 +83,8 @@ def merge(old: dict, new: dict) -> dict:
 
 
 def complete(asked: dict, merged: dict) -> dict:
-    """What to set: asked, and the other half of each pair; shares again when a group stops being idle, which took them away."""
+    """What to set: asked, and the other half of each pair. Shares and idle exclude each other: new shares end being idle, as in
+    runc with systemd, and a group that stops being idle gets back those it had."""
     out = dict(asked)
     for section, one, other in _PAIRS:
         named = asked.get(section) or {}
@@ -92,12 +94,10 @@ def complete(asked: dict, merged: dict) -> dict:
     memory, cpu = asked.get("memory") or {}, asked.get("cpu") or {}
     if memory.get("limit") == -1 and not memory.get("swap"):
         out["memory"] = {**out["memory"], "swap": 0}  # without a limit there is nothing that swap could be counted with
-    if cpu.get("idle") == 0 and (merged["cpu"].get("shares")):
+    if cpu.get("idle") == 0 and merged["cpu"].get("shares"):
         out["cpu"] = {**out["cpu"], "shares": merged["cpu"]["shares"]}
-    elif cpu.get("shares") and merged["cpu"].get("idle"):
-        raise LimitError(
-            "CPU shares: the container is idle (cpu.idle is 1), and such a group has none", "set cpu.idle to 0 as well"
-        )
+    elif cpu.get("shares") and cpu.get("idle") is None and merged["cpu"].get("idle"):
+        out["cpu"] = {**out["cpu"], "idle": 0}
     return out
 
 

@@ -171,7 +171,7 @@ def test_update_changes_what_is_named_and_remembers_it(oci: Oci) -> None:
     assert value(oci, "pids.max", "pids.max") == "30"
     assert value(oci, "cpu.cfs_quota_us", "cpu.max") == ("30000 50000" if V2 else "30000")
     assert value(oci, "memory.limit_in_bytes", "memory.max") == str(64 * MIB)
-    assert container(oci).state["resources"] == {"pids": {"limit": 30}, "cpu": {"quota": 30000}}
+    assert container(oci).state["resources"] == {"pids": {"limit": 30}, "cpu": {"quota": 30000, "period": 50000}}
     if not V2:
         assert Path(f"{hierarchy().mounts['devices']}/{oci.cgroup}/one/devices.list").read_text() == devices
     blocked = oci.do("exec", "one", "sh", "-c", "mknod /dev/disk b 7 0; cat /dev/disk")

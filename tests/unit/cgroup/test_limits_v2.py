@@ -68,6 +68,7 @@ def test_block_weights_keep_their_ends():
         ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, [("hugetlb.2MB.max", "0"), ("hugetlb.2MB.rsvd.max", "0")]),
         ({"rdma": {"mlx5": {"hcaHandles": 3, "hcaObjects": 4}}}, [("rdma.max", "mlx5 hca_handle=3 hca_object=4")]),
         ({"pids": {"limit": 7}, "unified": {"memory.high": "1M"}}, [("pids.max", "7"), ("memory.high", "1M")]),
+        ({"cpu": {"idle": 0}, "unified": {"cpu.idle": "1"}}, [("cpu.idle", "1")]),
     ],
 )
 def test_each_resource_is_written_to_its_file(v2, resources, files):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from minicontainer.errors import LimitError
 from minicontainer.runtime.update import complete, merge
 
 DISK = {"major": 8, "minor": 0}
@@ -43,12 +42,8 @@ def test_what_is_named_replaces_what_was(old, new, merged):
         ({"memory": {"limit": 5000, "swap": 9000}}, {"memory": {"limit": -1}}, {"memory": {"limit": -1, "swap": 0}}),
         ({"memory": {"limit": 5000}}, {"memory": {"swap": 7000}}, {"memory": {"limit": 5000, "swap": 7000}}),
         ({"cpu": {"shares": 512, "idle": 1}}, {"cpu": {"idle": 0}}, {"cpu": {"idle": 0, "shares": 512}}),
+        ({"cpu": {"idle": 1}}, {"cpu": {"shares": 512}}, {"cpu": {"shares": 512, "idle": 0}}),
     ],
 )
 def test_halves_of_a_pair_are_set_together(before, asked, set_):
     assert complete(asked, merge(before, asked)) == set_
-
-
-def test_an_idle_group_has_no_shares():
-    with pytest.raises(LimitError, match="cpu.idle is 1"):
-        complete({"cpu": {"shares": 512}}, {"cpu": {"shares": 512, "idle": 1}})
