@@ -81,7 +81,9 @@ class Podman(Engine):
 
     def clean(self) -> None:
         self.cli("pod", "rm", "--all", "--force", "--time", "0")
-        self.cli("rm", "--all", "--force", "--time", "0")
+        # A container that has just ended may be being cleaned up by conmon's own podman: then it is busy.
+        remove = ("rm", "--all", "--force", "--time", "0")
+        until(lambda: self.cli(*remove, check=False).returncode == 0, "the containers to be removed")
 
     def stop(self) -> None:
         """Remove what is there, and give the namespaces up."""

@@ -122,5 +122,6 @@ def test_hooks(engine: Podman) -> None:
     for stage in ("createRuntime", "poststart", "poststop"):
         with open(f"{folder}/{stage}.state") as file:
             status[stage] = json.load(file)["status"]
-    assert status.pop("poststart") in ("created", "running")  # runc 1.1's and the spec's word
-    assert status == {"createRuntime": "creating", "poststop": "stopped"}
+    assert status["createRuntime"] in ("creating", "created")  # runc's and crun's word
+    assert status["poststart"] in ("created", "running")  # runc 1.1's and the spec's
+    assert status["poststop"] == "stopped"
