@@ -43,6 +43,8 @@ FLAGS = {
     "user": CLONE["CLONE_NEWUSER"],
     "time": CLONE["CLONE_NEWTIME"],
 }
+# In this order: in another mount namespace the paths of the others may lead nowhere. A user namespace comes before or after.
+JOINED = ("network", "ipc", "uts", "cgroup", "time", "pid", "mount")
 _LATER = FLAGS["user"] | FLAGS["time"] | FLAGS["cgroup"]  # not by a flag of the last clone3
 BORN = b"born"  # with the pidfd of who goes on with the plan
 _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2)
@@ -73,7 +75,7 @@ class Namespaces:
         self.privileged = os.geteuid() == 0
         self.user = bool(self.new & FLAGS["user"]) or "user" in self.joined
         self.mapped = self.user or not initial_user_namespace()
-        self.twice = self.user or bool(self.new & FLAGS["time"]) or "mount" in self.joined
+        self.twice = self.user or bool(self.new & FLAGS["time"])
         self.isolated = bool(self.new & FLAGS["mount"])
 
     def has(self, kind: str) -> bool:
@@ -162,12 +164,11 @@ class Births:
                 ops.call(
                     "mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"], 0, why="what is mounted here stays unknown to the host"
                 )
-            join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time"))
+            join(ops, names.joined, JOINED)
             ops.extend(outside)
-            join(ops, names.joined, ("mount", "pid"))
         self._user(ops)
         if not names.privileged:
-            join(ops, names.joined, ("network", "ipc", "uts", "cgroup", "time", "mount", "pid"))
+            join(ops, names.joined, JOINED)
         self._time(ops)
         if not names.privileged:
             ops.call("prctl", PR["PR_SET_DUMPABLE"], 0, why="no longer: nobody may trace us")

@@ -213,8 +213,8 @@ def hint(op: Op, errno: int) -> str:
             "prlimit64",
             "EPERM",
         ): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
-        ("move_mount", "EINVAL"): "a file can be mounted on a file only, a folder on a folder, and within a container that has no mount "
-        "namespace of its own since Linux 6.15",
+        ("move_mount", "EINVAL"): "a file can be mounted on a file only, a folder on a folder, "
+        "and in a container without a mount namespace of its own since Linux 6.15",
         ("mount_setattr", "EPERM"): "the file system can't map ids, or the host's options for it are locked in a user namespace",
         ("write_file", "EACCES"): "the host refuses this value",
         ("write_file", "ENOENT"): "this kernel has no such setting",
