@@ -72,7 +72,7 @@ def test_a_hook_has_its_own_arguments_environment_and_three_descriptors(oci: Oci
     for name in ORDER:
         at = here(name, notes)
         shell, zero = ("/bin/sh", "sh") if name == "startContainer" else ("/bin/bash", "argv0")
-        text = f"cat /proc/$$/cmdline >{at}/{name}.args; cat /proc/self/environ >{at}/{name}.env; for n in $(seq 3 40); do [ ! -e /proc/$$/fd/$n ] || echo $n >>{at}/{name}.fds; done"
+        text = f"cat /proc/$$/cmdline >{at}/{name}.args; cat /proc/self/environ >{at}/{name}.env; ls /proc/self/fd >{at}/{name}.fds"
         add(oci, name, {"path": shell, "args": [zero, "-c", text, "x"], "env": ["ONE=1", "PATH=/bin"]})
     with open(os.devnull) as leak:
         os.set_inheritable(leak.fileno(), True)
@@ -82,10 +82,11 @@ def test_a_hook_has_its_own_arguments_environment_and_three_descriptors(oci: Oci
         oci.ok("delete", "--force", "one", pass_fds=(leak.fileno(),))
     for name in ORDER:
         arguments = (notes / f"{name}.args").read_text().split("\0")
-        assert (arguments[0], arguments[3]) == ("sh" if name == "startContainer" else "argv0", "x")
+        if name != "createContainer":  # which sees the host's /proc, with other pids
+            assert (arguments[0], arguments[3]) == ("sh" if name == "startContainer" else "argv0", "x")
         env = {e for e in (notes / f"{name}.env").read_text().split("\0") if not e.startswith(("PWD=", "SHLVL=", "_=", "OLDPWD="))}
         assert env == {"ONE=1", "PATH=/bin", ""}, name
-        assert not (notes / f"{name}.fds").exists(), name
+        assert (notes / f"{name}.fds").read_text().split() == ["0", "1", "2", "3"], "3 is ls's own, to read the folder"
 
 
 def test_without_env_a_hook_has_the_callers_and_startcontainer_the_process_environment(oci: Oci, notes: Path) -> None:
