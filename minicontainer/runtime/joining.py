@@ -6,18 +6,22 @@ credentials set as for the first process, and it can't be traced before its exec
 
 from __future__ import annotations
 
+import os
+
 from minicontainer.kernel.flags import CLONE, NEW_LISTENER, O
 from minicontainer.runtime import devices, process, scheduling
-from minicontainer.runtime.builder import IN_ROOT
+from minicontainer.runtime.builder import IN_ROOT, Ops
+from minicontainer.runtime.namespaces import BORN, FLAGS
 from minicontainer.runtime.plan import Plan
 from minicontainer.runtime.rootfs import Rootfs
-from minicontainer.stub.ops import Slot, wait
+from minicontainer.stub.ops import Slot, clone, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _JOINED = sum(CLONE[f"CLONE_NEW{n}"] for n in ("NS", "NET", "UTS", "IPC", "CGROUP"))
+_EINVAL = 22
 
 
 def make_exec_plan(
@@ -32,15 +36,18 @@ def make_exec_plan(
     die_with_parent: bool = True,
     passed: int = 0,
     foreign: Sequence[int] = (),
+    isolated: bool = True,
 ) -> Plan:
     """The plan for a process in the container whose first process is pid (held by pidfd).
 
     spec: {"process": …} as in OCI's config.json; cgroup: where it goes (cgroup.Entrance); seccomp: the BPF program; passed,
-    foreign: as in make_plan.
+    foreign: as in make_plan; isolated: the container has a mount namespace of its own, whose root is its.
     """
     plan = Plan()
     wanted = spec["process"]
-    plan.joined = {"pid": f"/proc/{pid}/ns/pid"}
+    apart = _apart(pid)
+    user = bool(apart & FLAGS["user"])
+    plan.joined = {} if user else {"pid": f"/proc/{pid}/ns/pid"}
     plan.unified_dir = cgroup.unified_dir()  # type: ignore[attr-defined]
     plan.flags = CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0
     target = Slot("container")
@@ -59,7 +66,15 @@ def make_exec_plan(
         scheduling.affinity(ops, affinity["final"], why="execCPUAffinity.final: the CPUs from here on")
     process.limits(ops, wanted, proc)
     process.labels(ops, wanted, proc)
-    ops.call("setns", target, _JOINED, why="the namespaces of the container; its root and nothing else is ours now")
+    if not isolated:
+        its_root = ops.open(None, f"/proc/{pid}/root", O["O_PATH"] | O["O_DIRECTORY"], name="its root", why="the container's root")
+    if user:
+        _join_users(ops, plan, target, apart, ident)
+    else:
+        ops.call("setns", target, _JOINED | apart, why="the namespaces of the container; its root and nothing else is ours now")
+    if not isolated:
+        ops.call("fchdir", its_root, why="its root is no namespace's, but its process' own")
+        ops.call("chroot", ".", why="into it")
     root.root = ops.open(None, "/", O["O_PATH"] | O["O_DIRECTORY"], name="root", why="the container's root")
     cwd = ops.open(
         root.root, wanted["cwd"], O["O_PATH"] | O["O_DIRECTORY"], name="cwd", resolve=IN_ROOT, why="the working directory"
@@ -80,7 +95,39 @@ def make_exec_plan(
         warnings=plan.warnings,
         sync=plan.sync,
         foreign=foreign,
+        denied_groups=user and _groups_denied(pid),
     )
     late_listener = process.execute_user(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, sync=plan.sync)
     plan.listener = plan.listener or late_listener
     return plan
+
+
+def _join_users(ops: Ops, plan: Plan, target: Slot, apart: int, ident: str) -> None:
+    """Into a user namespace and all that belongs to it, as its root; and a child, for the pid namespace (namespaces.py)."""
+    plan.meetings = {}
+    ops.call("setgroups", 0, 0, ok=(1,), why="no group of ours: in there it may be denied to change them")
+    flags = _JOINED | apart | FLAGS["pid"]
+    ops.call("setns", target, flags, why="the namespaces of the container, the user namespace first (setns(2))")
+    # Not where nobody is root in there.
+    ops.call("setresgid", 0, 0, 0, ok=(_EINVAL,), why="the group root of the user namespace")
+    ops.call("setresuid", 0, 0, 0, ok=(_EINVAL,), why="the user root of the user namespace")
+    ops.append(clone(plan.sync, 0, BORN.decode(), why="a child: only children enter a pid namespace"))
+    process.first(ops, keyring=f"_ses.{ident}")
+
+
+def _apart(pid: int) -> int:
+    """CLONE_NEW* of the user and time namespace of a process, as far as they are not ours: no user namespace is joined twice."""
+    flags = 0
+    for name in ("user", "time"):
+        try:
+            here, there = os.stat(f"/proc/self/ns/{name}"), os.stat(f"/proc/{pid}/ns/{name}")
+        except FileNotFoundError:
+            continue  # this kernel has none, or the process has ended, which the join will tell
+        if here.st_ino != there.st_ino:
+            flags |= FLAGS[name]
+    return flags
+
+
+def _groups_denied(pid: int) -> bool:
+    with open(f"/proc/{pid}/setgroups") as f:
+        return f.read().strip() == "deny"
