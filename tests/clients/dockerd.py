@@ -17,6 +17,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 CONTAINER_SECONDS = 60.0
 
+# slave: it sees what is mounted here later, and nothing of its own comes back.
+NAMESPACES = ["unshare", "--net", "--mount", "--propagation", "slave"]
 CLIENT = "/usr/bin/docker"  # the one of the daemon's package (docker.io); another may come first in PATH
 
 
@@ -70,8 +72,7 @@ class Dockerd:
         own += ["--host", f"unix://{self.socket}", "--pidfile", f"{self.directory}/pid"]
         own += ["--config-file", f"{self.directory}/daemon.json", "--cgroup-parent", f"/{self.cgroup}"]
         self._write_settings(self.settings)
-        # slave: it sees what is mounted here later, and nothing of its own comes back.
-        namespaces = namespaces or ["unshare", "--net", "--mount", "--propagation", "slave"]
+        namespaces = namespaces or NAMESPACES
         script = 'ip link set lo up && exec dockerd "$@"'  # exec: the pid stays the same
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
