@@ -61,12 +61,19 @@ class Mounting:
         self._proc_is_there = False
 
     def tie(self, mounts: list[dict]) -> None:
-        """Copies that stay tied to the host's mounts (shared, slave): made before all others become private."""
+        """Binds that stay tied to the host's mounts: its peers are copied before all else, its slaves in their turn.
+
+        A peer shows the host what is mounted in it, so that takes rootfsPropagation as well, as in runc; else it is a slave.
+        """
+        two_ways = (self.root.linux.get("rootfsPropagation") or "") in ("shared", "rshared")
         for m in mounts:
             options = MountOptions(m.get("options") or [])
             if _is_bind(m, options) and options.tied():
-                source = os.path.join(self.root.bundle, m["source"])
-                self._tied[id(m)] = self._tree(self.root.early, source, options.recursive)
+                if two_ways:
+                    source = os.path.join(self.root.bundle, m["source"])
+                    self._tied[id(m)] = self._tree(self.root.early, source, options.recursive)
+                else:
+                    self.root.propagation = MS["MS_SLAVE"]
 
     def mounts(self, mounts: list[dict]) -> None:
         """The mounts of the spec, in its order."""
@@ -193,6 +200,8 @@ class Mounting:
         is_directory = self._is_directory(source, m["destination"])
         out = self.root.outside
         tree = self._tied.get(id(m)) or self._tree(out, source, options.recursive)
+        if self.root.propagation == MS["MS_SLAVE"] and not options.tied():
+            out.set_attributes(tree, propagation=MS["MS_PRIVATE"], recursive=True, why="what the host mounts later is not seen")
         self._map_ids(out, tree, m, options)
         shown = " ".join(m.get("options") or [])
         out.set_attributes(tree, on=options.attr_set, off=options.attr_clr, why=f"its options: {shown}")

@@ -147,8 +147,9 @@ class Births:
         self.sync = sync
         self.meetings: dict[bytes, Callable[[int], list[Op]]] = {}
 
-    def before(self, enter: list[Op], early: Ops, outside: Ops) -> Ops:
-        """The first process' ops. enter: into the cgroups; early, outside: copies of the host's mounts, tied to them or not."""
+    def before(self, enter: list[Op], early: Ops, outside: Ops, propagation: int) -> Ops:
+        """The first process' ops. enter: into the cgroups; early, outside: copies of the host's mounts, from before and after these
+        get another propagation (MS_*)."""
         ops, names = Ops(), self.names
         ops.call("prctl", PR["PR_SET_PDEATHSIG"], _SIGKILL, why="if the command that starts us dies half-way, so do we")
         ops.call("prctl", PR["PR_SET_DUMPABLE"], 0, why="nobody may trace us or read our descriptors")
@@ -161,9 +162,7 @@ class Births:
             if names.isolated:
                 ops.call("unshare", FLAGS["mount"], why="mounts on the way to the container: neither the host's nor its own")
                 ops.extend(early)
-                ops.call(
-                    "mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"], 0, why="what is mounted here stays unknown to the host"
-                )
+                ops.call("mount", 0, "/", 0, MS["MS_REC"] | propagation, 0, why="what is mounted here stays unknown to the host")
             join(ops, names.joined, JOINED)
             ops.extend(outside)
         self._user(ops)

@@ -242,7 +242,7 @@ def make_plan(
     if names.twice:
         births = Births(names, spec, plan.sync)
         plan.meetings = births.meetings
-        first = births.before(enter, root.early, root.outside)
+        first = births.before(enter, root.early, root.outside, root.propagation)
         plan.container[:0] = first
         plan.first_start_hook += len(first)
     return plan

@@ -54,7 +54,8 @@ class Rootfs:
     dry run); names: its namespaces.
 
     What is on the host is opened and copied by `outside`, before the second birth and with our rights; without one that is `ops`
-    itself. `early` are copies from before mounts become private: those that stay tied to the host's (shared, slave).
+    itself. `early` are copies from before what the host mounts becomes our own: those that stay peers of the host's (shared).
+    propagation: MS_* of the host's mounts then: slave, if some copies are to follow them, else private.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Rootfs:
         self.dev: Slot | None = None
         self.devpts: Slot | None = None
         self.readonly_later: list[tuple[Slot, str]] = []
+        self.propagation = MS["MS_PRIVATE"]
         self._empty: Slot | None = None
 
     def enter(self) -> None:
@@ -88,10 +90,10 @@ class Rootfs:
         asked = self._asked_propagation()
         tied = None
         if asked[0] == MS["MS_SLAVE"] and not self.overlay:
-            tied = self._copy_of_root(self.early)
+            tied = self._copy_of_root(self.early, tied=True)
         if self.direct and self.names.isolated:
             why = "what is mounted here from now on stays unknown to the host"
-            self.ops.call("mount", 0, "/", 0, MS["MS_REC"] | MS["MS_PRIVATE"], 0, why=why)
+            self.ops.call("mount", 0, "/", 0, MS["MS_REC"] | self.propagation, 0, why=why)
         if self.overlay:
             if not self.names.isolated:
                 raise UsageError("an image needs a mount namespace of its own", 'add {"type": "mount"} to linux.namespaces')
@@ -104,11 +106,11 @@ class Rootfs:
             if self.names.isolated:
                 self._attach(os.path.join(self.bundle, self.spec["root"]["path"]))
 
-    def _copy_of_root(self, ops: Ops) -> Slot:
+    def _copy_of_root(self, ops: Ops, tied: bool = False) -> Slot:
         path = os.path.join(self.bundle, self.spec["root"]["path"])
         slot = ops.clone_tree(None, path, recursive=True, why="the root is a directory of the host: a bind of it")
         slot.name = "root"
-        if not self.names.isolated:
+        if not self.names.isolated or (self.propagation == MS["MS_SLAVE"] and not tied):
             # Never mounted anywhere, it is a tree of mounts of its own all the same (Linux 6.15), if it is nobody's peer.
             ops.set_attributes(slot, propagation=MS["MS_PRIVATE"], recursive=True, why="what is mounted in it stays in it")
         return slot
