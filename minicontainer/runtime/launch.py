@@ -312,7 +312,7 @@ def start_error(op: Op, errno: int) -> StartError:
 
 def exec_error(program: str, errno: int) -> StartError:
     """docker's words and exit codes: 127 not found, 126 found but not to be executed."""
-    if errno in (2, 20):
+    if errno in (2, 20) or not program:
         what = "executable file not found in $PATH" if "/" not in program else f"stat {program}: {os.strerror(errno).lower()}"
         return StartError("execve", program, errno, "", message=f'exec: "{program}": {what}', exit_code=127)
     return StartError("execve", program, errno, "", message=f'exec: "{program}": {os.strerror(errno).lower()}', exit_code=126)

@@ -220,7 +220,9 @@ def _release(container: OciContainer) -> None:
 def _not_created(status: str) -> Conflict:
     if status == "stopped":
         return Conflict("cannot start a container that has stopped")
-    return Conflict(f"cannot start an already {status} container")
+    return Conflict(
+        "cannot start an already running container" if status == "running" else f"cannot start a container in the {status} state"
+    )
 
 
 def _failure(container: OciContainer) -> tuple[int, int, int] | None:
@@ -238,9 +240,10 @@ def _hook_failure(container: OciContainer, spec: dict, name: str, nth: int, errn
 
 def write_pid_file(path: str, pid: int) -> None:
     """The pid in a file that is there whole or not at all."""
-    with open(f"{path}.{os.getpid()}", "w") as f:
+    temporary = f"{os.path.dirname(path) or '.'}/.{os.path.basename(path)}"
+    with open(temporary, "w") as f:
         f.write(str(pid))
-    os.rename(f"{path}.{os.getpid()}", path)
+    os.rename(temporary, path)
 
 
 def _now() -> str:

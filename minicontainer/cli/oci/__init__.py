@@ -16,7 +16,7 @@ import sys
 from minicontainer.cli.inherited import unspoilt
 from minicontainer.cli.oci.flags import Flag, FlagError, parse
 from minicontainer.cli.oci.log import Log
-from minicontainer.errors import MinicontainerError, StartError
+from minicontainer.errors import MinicontainerError, StartError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,25 +100,21 @@ class Call:
         self.args: list[str] = []
 
     def configure(self, options: Values) -> None:
-        """--root, --log, --log-format, --debug. FlagError for what is wrong there."""
+        """--root, --log, --log-format, --debug. UsageError for what is wrong there."""
         self.options = options
         self.root = os.path.abspath(options["root"] or _default_root())
         kind, path = options["log-format"], options["log"]
         if kind not in ("", "text", "json"):
-            raise _wrong(f"invalid log-format: {kind}")
+            raise UsageError(f"invalid log-format: {kind}")
         if self.root == "/":
-            raise _wrong("Option --root argument should not be set to /")
+            raise UsageError("Option --root argument should not be set to /")
         fd = 2
         if path:
             try:
                 fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC, 0o644)
             except OSError as e:
-                raise _wrong(f"open {path}: {reason(e)}") from None
+                raise UsageError(f"open {path}: {reason(e)}") from None
         self.log = Log(fd, json=kind == "json", debug=options["debug"])
-
-
-def _wrong(message: str) -> FlagError:
-    return FlagError(message, message)
 
 
 def _default_root() -> str:

@@ -69,8 +69,7 @@ def delete_(call: Call) -> int:
         if force:
             return 0
         raise
-    # As runc does: what was never started is ended as well.
-    ending.delete(container, force=force or container.status() == "created", warn=call.log.warn)
+    ending.delete(container, force=force, warn=call.log.warn)
     return 0
 
 

@@ -134,7 +134,7 @@ WRONG = [
     ("process.user.additionalGids", [0, 1 << 40], "process.user.additionalGids[1]: 1099511627776 is out of range"),
     ("process.user.umask", -1, "process.user.umask: -1 is out of range"),
     ("process.capabilities.bounding", ["CAP_KILL", 5], "process.capabilities.bounding[1]: must be a string"),
-    ("process.capabilities.ambient", ["CAP_TEST"], 'process.capabilities.ambient[0]: unknown capability "CAP_TEST"'),
+    ("process.capabilities.ambient", [7], "process.capabilities.ambient[0]: must be a string, not a number"),
     ("process.capabilities", ["CAP_KILL"], "process.capabilities: must be an object, not a list"),
     ("process.rlimits.0.type", "RLIMIT_TEST", 'process.rlimits[0].type: unknown rlimit "RLIMIT_TEST"'),
     ("process.rlimits.0.soft", "drop", "process.rlimits[0].soft: is missing"),
