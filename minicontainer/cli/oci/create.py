@@ -12,6 +12,7 @@ from minicontainer.runtime.ending import delete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minicontainer.runtime.launch import Launch
     from minicontainer.runtime.state import OciContainer
 
 BUNDLE = Flag("bundle", "b", help="path to the root of the bundle directory, defaults to the current directory")
@@ -60,7 +61,7 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
         raise UsageError(f"chdir {bundle}: no such file or directory")
     if not ident:
         raise UsageError("container id cannot be empty")
-    return lifecycle.create(
+    container = lifecycle.create(
         call.root,
         ident,
         bundle,
@@ -72,6 +73,17 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
         preserve_fds=values["preserve-fds"],
         warn=call.log.warn,
     )
+    if call.log.debugging and container.launch:
+        log_steps(call, container.launch)
+    return container
+
+
+def log_steps(call: Call, launch: Launch) -> None:
+    """--debug: every step of a start as it was taken, with the time it took."""
+    from minicontainer.stub import describe
+
+    for where, op, result in launch.steps:
+        call.log.debug(f"{where}: {describe.call(op)}: {op.why} ({result.duration_ns // 1000} µs)")
 
 
 def create_(call: Call) -> int:

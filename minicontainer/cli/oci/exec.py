@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minicontainer.cli.oci import Call, Verb, reason
-from minicontainer.cli.oci.create import CONSOLE, PID_FILE, PRESERVE, connect
+from minicontainer.cli.oci.create import CONSOLE, PID_FILE, PRESERVE, connect, log_steps
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.cli.oci.life import container_of
 from minicontainer.cli.oci.log import quoted
@@ -53,6 +53,8 @@ def exec_(call: Call) -> int:
         ignore_paused=values["ignore-paused"],
         warn=call.log.warn,
     )
+    if call.log.debugging:
+        log_steps(call, launch)
     if values["pid-file"]:
         try:
             write_pid_file(values["pid-file"], launch.pid)
