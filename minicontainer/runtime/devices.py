@@ -88,18 +88,17 @@ def _node(root: Rootfs, where: Slot, name: str, path: str, kind: str, mode: int,
 
 
 def _of_host(path: str, kind: str, number: int) -> str:
-    """The host's node of a device: at the same path, or by its number. UsageError if it has none."""
-    by_number = f"/dev/{'char' if kind == 'S_IFCHR' else 'block'}/{os.major(number)}:{os.minor(number)}"
-    for candidate in (f"/{path}", by_number):
+    """The host's node of a device: at the same path, or another one in its /dev. UsageError if it has none."""
+    for candidate in (f"/{path}", *(f"/dev/{name}" for name in os.listdir("/dev"))):
         try:
-            found = os.stat(candidate)
+            found = os.lstat(candidate)
         except OSError:
             continue
         if found.st_rdev == number and found.st_mode & 0o170000 == S_IF[kind]:
             return candidate
     raise UsageError(
-        f"device /{path}: no node can be made in a user namespace, and the host has no {os.major(number)}:{os.minor(number)} there",
-        "the runtime binds the host's node: give its path",
+        f"device /{path}: no node can be made in a user namespace, and the host has no {os.major(number)}:{os.minor(number)}",
+        "the runtime binds the host's node: make one",
     )
 
 

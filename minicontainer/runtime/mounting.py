@@ -128,6 +128,8 @@ class Mounting:
             ops.set_attributes(mount, on=attr, recursive=True, why=f"its options: {' '.join(m.get('options') or [])}")
         else:
             out = root.outside if foreign or fstype not in _ANYBODYS or options.copy_up else ops
+            if options.copy_up and out is not ops:
+                data += _owned_by_root(root.linux)
             why = f"/{destination}: {_WHY.get(fstype, f'a new {fstype}')}"
             mount = out.filesystem(fstype, data, attr, source=m.get("source") or fstype, why=why)
         target = self._target(m)
@@ -297,6 +299,16 @@ class Mounting:
             mount = out.clone_tree(None, tree.path, why=f"/{destination}: this container's own cgroup")  # type: ignore[attr-defined]
             out.set_attributes(mount, on=attr, why="limits are the host's to set")
         ops.attach(mount, ops.make(self.root.root, destination, why="its mount point"), why=f"/{destination} is in its place")
+
+
+def _owned_by_root(linux: dict) -> list[tuple[str, str | None]]:
+    """Options by which a tmpfs that is made outside belongs to the root of a new user namespace."""
+    return [
+        (option, str(m["hostID"]))
+        for option, field in (("uid", "uidMappings"), ("gid", "gidMappings"))
+        for m in linux.get(field) or ()
+        if m["containerID"] == 0
+    ]
 
 
 def _is_bind(m: dict, options: MountOptions) -> bool:

@@ -216,6 +216,9 @@ def hint(op: Op, errno: int) -> str:
         ("move_mount", "EINVAL"): "a file can be mounted on a file only, a folder on a folder, "
         "and in a container without a mount namespace of its own since Linux 6.15",
         ("mount_setattr", "EPERM"): "the file system can't map ids, or the host's options for it are locked in a user namespace",
+        ("openat2", "ELOOP"): "a symbolic link of the image is in the way",
+        ("fstatfs", "EXDEV"): "a symbolic link of the image leads there, or its own files are in the place of a file system",
+        ("statx", "EEXIST"): "the image has something else at this path: take it out",
         ("write_file", "EACCES"): "the host refuses this value",
         ("write_file", "ENOENT"): "this kernel has no such setting",
         ("write_file", "EBUSY"): "the cgroup is in use",
