@@ -76,13 +76,20 @@ class Cgroup(settings.Group):
 
     def directory(self, controller: str) -> str:
         """The group in the tree that has this controller (v1's or v2's name of it). Unsupported if none has."""
+        folder = self._folder(controller)
+        if not folder:
+            raise Unsupported(
+                f"this host has no cgroup controller {controller}",
+                f"it has {' '.join(sorted(self.hierarchy.controllers)) or 'none'}",
+            )
+        return folder
+
+    def _folder(self, controller: str) -> str:
         h = self.hierarchy
         base = h.mounts.get(controller)
         if base is None and (controller in h.unified_controllers or controller == "cgroup"):
             base = h.unified
-        if base is None:
-            raise Unsupported(f"this host has no cgroup controller {controller}", f"it has {' '.join(sorted(h.controllers))}")
-        return base + self.path
+        return base + self.path if base else ""
 
     def mounts(self) -> list[Tree]:
         """The trees as a container with a cgroup mount should see them."""
@@ -105,7 +112,8 @@ class Cgroup(settings.Group):
     # --- what settings.Group asks
 
     def current(self, controller: str, file: str) -> str:
-        return tree.read(f"{self.directory(controller)}/{file}")
+        folder = self._folder(controller)
+        return tree.read(f"{folder}/{file}") if folder else ""
 
     def parent(self, controller: str, file: str) -> str:
         at = self.directory(controller)
@@ -144,6 +152,8 @@ class Cgroup(settings.Group):
         """Every limit asked for, checked: LimitError for a wrong value, Unsupported for what this host can't do."""
         h = self.hierarchy
         out: list[Setting] = []
+        if not h.trees() and not any(resources.values()):
+            return out  # no group, and none needed: a container without root
         for v1_name, v2_name, section in _SECTIONS:
             out += section(resources, self, v1_name not in h.mounts and v2_name in h.unified_controllers)
         out += network(resources, self, not h.mounts.keys() & {"net_cls", "net_prio"})

@@ -68,7 +68,7 @@ def _limits_v1(limit: int | None, swap: int | None, group: Group) -> list[Settin
     memory_set = Setting("memory", "memory.limit_in_bytes", limit, _LIMIT, why, same_bytes)
     swap_set = Setting("memory", _MEMSW, swap, _SWAP, "memory and swap together stay below this many bytes", same_bytes)
     out = [setting for setting, asked in ((memory_set, limit), (swap_set, swap)) if asked]
-    now = group.current("memory", _MEMSW).strip() if limit else ""
+    now = group.current("memory", _MEMSW).strip()
     if limit and now and (limit == -1 or limit > int(now)):
         if not swap:
             raise LimitError(
