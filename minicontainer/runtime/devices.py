@@ -137,6 +137,10 @@ def console(root: Rootfs, socket: Slot, process: dict) -> Slot:
     if uid:
         ops.call("fchown", peer, uid, 0xFFFFFFFF, why="the terminal belongs to the container's user")
     if "root" in root.spec:
+        why = "/dev/console must be no link: its target would be covered instead"
+        ops.open(
+            root.root, "dev/console", O["O_PATH"], name="dev/console", resolve=IN_ROOT | RESOLVE_NO_SYMLINKS, ok=(ENOENT,), why=why
+        )
         tree = ops.clone_tree(peer, "", why="a bind of the terminal")
         ops.attach(tree, ops.make(root.root, "dev/console", file=True, why="/dev/console"), why="/dev/console is this terminal")
     ops.append(send_fd(socket, master, "/dev/ptmx", why="its master end goes to the caller, who shows it to a person"))

@@ -46,6 +46,14 @@ CONFIG: dict[str, Any] = {
 }
 """A config.json that is safe, small and complete: what engines write, without seccomp."""
 
+# Mounts elsewhere come and go with the folders of other programs.
+_FENCE = r"""
+system() { awk '$5 ~ "^/((proc|sys|dev|etc|usr|bin|lib|root)(/.*)?)?$"' /proc/self/mountinfo; }
+before=$(system); "$@"; code=$?
+[ "$before" = "$(system)" ] || echo the mounts of the host are changed >&2
+exit $code
+"""
+
 
 class Oci:
     """The command on a folder of its own. config: what write() makes config.json from."""
@@ -84,9 +92,8 @@ class Oci:
         return [PROGRAM, "--root", str(self.root), *words]
 
     def fenced(self, *words: str) -> Done:
-        """do() in a copy of the host's mounts, so that what goes wrong harms nobody; what it changes of them is an error."""
-        script = 'before=$(cat /proc/self/mountinfo); "$@"; code=$?; [ "$before" = "$(cat /proc/self/mountinfo)" ] || echo the mounts of the host are changed >&2; exit $code'
-        return self.do(*words, prefix=("unshare", "--mount", "sh", "-c", script, "sh"))
+        """do() in a copy of the host's mounts, so that what goes wrong harms nobody; if it changes those of the system, it says so."""
+        return self.do(*words, prefix=("unshare", "--mount", "sh", "-c", _FENCE, "sh"))
 
     def do(self, *words: str, prefix: Sequence[str] = (), **settings: Any) -> Done:
         """One command line to its end; what a container keeps open does not hold it up, since the streams are files."""
