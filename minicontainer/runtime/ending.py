@@ -73,7 +73,10 @@ def _signal_all(cgroup: Cgroup, sig: int) -> None:
 
 
 def delete(container: OciContainer, *, force: bool = False, warn: Callable[[str], None] = silently) -> None:
-    """Removes a stopped container (any, with force)."""
+    """Removes a stopped container (any, with force).
+
+    One that was created and not started is not stopped: runtime.md, "Delete", wants that refused. runc does not refuse it.
+    """
     status = container.status()
     if status != "stopped" and not force:
         raise Conflict(f"cannot delete container {container.ident} that is not stopped: {status}")
