@@ -92,8 +92,10 @@ class Cgroup(settings.Group):
         return base + self.path if base else ""
 
     def mounts(self) -> list[Tree]:
-        """The trees as a container with a cgroup mount should see them."""
+        """The trees as a container with a cgroup mount should see them; none where it has no group of its own."""
         h = self.hierarchy
+        if not h.trees():
+            return []
         if h.mode == "v2":
             return [Tree("", "cgroup2", [], f"{h.unified}{self.path}", [])]
         out = []
@@ -170,6 +172,8 @@ class Cgroup(settings.Group):
             from minicontainer.cgroup import devices
 
             out += devices.v1_settings(resources, self)
+        if out:
+            self._check_any()
         for setting in out:
             if setting.controller not in h.controllers and setting.controller != "cgroup":
                 raise Unsupported(
@@ -284,6 +288,7 @@ class Cgroup(settings.Group):
 
     def freeze(self) -> None:
         """Stops every process; returns when all have stopped."""
+        self._check_any()
         from minicontainer.cgroup import control
 
         control.freeze(self.unified_dir(), self._freezer())
@@ -320,6 +325,14 @@ class Cgroup(settings.Group):
         from minicontainer.cgroup import accounting
 
         return accounting.stats(self.hierarchy, self.path)
+
+    def _check_any(self) -> None:
+        """Unsupported for a container that stays in the group of whoever started it."""
+        if not self.hierarchy.trees():
+            raise Unsupported(
+                "the container has no cgroup of its own: it was made without permission for cgroups",
+                "make it as root, or have a cgroup v2 group delegated to you",
+            )
 
     def _freezer(self) -> str | None:
         base = self.hierarchy.mounts.get("freezer")

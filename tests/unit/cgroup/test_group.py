@@ -7,6 +7,7 @@ import os
 import pytest
 
 from minicontainer.cgroup.group import Cgroup
+from minicontainer.cgroup.hierarchy import Hierarchy
 from minicontainer.errors import Conflict, LimitError, Unsupported
 
 MIB = 1 << 20
@@ -182,3 +183,12 @@ def test_a_container_sees_every_tree(hybrid):
 def test_a_container_sees_one_tree_on_v2(v2):
     (tree,) = Cgroup(v2.detect(), "c").mounts()
     assert (tree.name, tree.fstype, tree.path) == ("", "cgroup2", f"{v2.root}/minicontainer/c")
+
+
+def test_without_a_group_of_its_own_there_is_nothing_to_make_or_to_limit():
+    group = Cgroup(Hierarchy({}, None, frozenset()), "/none")
+    assert group.create_ops({}) == group.enter_ops() == group.mounts() == group.pids() == []
+    assert not group.exists() and not group.frozen()
+    for refused in (lambda: group.create_ops({"pids": {"limit": 1}}), group.freeze):
+        with pytest.raises(Unsupported, match="no cgroup of its own"):
+            refused()
