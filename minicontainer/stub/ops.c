@@ -18,6 +18,7 @@
 #endif
 
 #define PATH_MAX 4096
+#define TRIES_AT_MOST 128
 #define LINKS_AT_MOST 40 /* as many as the kernel follows, path_resolution(7) */
 
 static uint64_t now_ns(void)
@@ -31,8 +32,21 @@ static uint64_t now_ns(void)
 static long openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
 	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve };
+	long fd = -EAGAIN;
 
-	return sys4(__NR_openat2, dir, path, &how, sizeof how);
+	for (int i = 0; fd == -EAGAIN && i < TRIES_AT_MOST; i++)
+		fd = sys4(__NR_openat2, dir, path, &how, sizeof how);
+	return fd;
+}
+
+/* openat2 below a directory says EAGAIN if something was renamed or mounted, anywhere, while it passed a ".." */
+static long op_syscall(long nr, const uint64_t *a)
+{
+	long n = -EAGAIN;
+
+	for (int i = 0; n == -EAGAIN && i < (nr == __NR_openat2 ? TRIES_AT_MOST : 1); i++)
+		n = sys6(nr, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4], (long)a[5]);
+	return n;
 }
 
 static long op_write(int dir, const char *path, const char *data, uint64_t len, uint64_t flags, uint64_t resolve)
@@ -338,7 +352,7 @@ static long run_op(const struct op *op, const uint64_t *a)
 {
 	switch (op->kind) {
 	case OP_SYSCALL:
-		return sys6(op->nr, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4], (long)a[5]);
+		return op_syscall(op->nr, a);
 	case OP_WRITE:
 		return op_write((int)a[0], (char *)a[1], (char *)a[2], a[3], a[4], a[5]);
 	case OP_MAKE:
