@@ -9,16 +9,16 @@ from minicontainer.errors import NotFound, UsageError
 from minicontainer.runtime import validate
 
 
-def load_spec(bundle: str) -> tuple[dict, bytes]:
+def load_spec(bundle: str, config: str = "") -> tuple[dict, bytes]:
     """config.json of a bundle, checked, and as text to keep: without fields that are null, which are as good as absent.
 
-    NotFound if there is none, UsageError for what is wrong in it.
+    config: another file in its place. NotFound if there is none, UsageError for what is wrong in it.
     """
-    path = f"{bundle}/config.json"
+    path = config or f"{bundle}/config.json"
     try:
         spec = read_json(path)
     except FileNotFoundError:
-        raise NotFound("JSON specification file config.json not found", f"is {bundle} a bundle?") from None
+        raise NotFound(f"JSON specification file {config or 'config.json'} not found", f"is {bundle} a bundle?") from None
     validate.check(spec)
     assert isinstance(spec, dict)
     validate.check_root(os.path.join(bundle, spec["root"]["path"]))

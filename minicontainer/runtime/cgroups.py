@@ -53,13 +53,24 @@ def path_of(spec: dict, ident: str, *, systemd: bool = False) -> str:
         raise UsageError(
             f"unable to apply cgroup configuration: {path}: permission denied", "have a cgroup v2 group delegated to you"
         )
-    limits = {key: value for key, value in (linux.get("resources") or {}).items() if value and key != "devices"}
-    if limits:
+    if _limits(spec):
         raise UsageError(
             "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
             "take resources and cgroupsPath out of config.json, or have a cgroup v2 group delegated to you",
         )
     return ""
+
+
+def no_group(spec: dict) -> str:
+    """The path of no cgroup at all, for a container that stays in its caller's. UsageError if it asks for limits."""
+    if limits := _limits(spec):
+        raise UsageError(f"without a cgroup there are no limits, but linux.resources asks for {', '.join(limits)}")
+    return ""
+
+
+def _limits(spec: dict) -> list[str]:
+    """What linux.resources asks for, except the devices, which every config has."""
+    return [key for key, value in ((spec.get("linux") or {}).get("resources") or {}).items() if value and key != "devices"]
 
 
 def _privileged() -> bool:

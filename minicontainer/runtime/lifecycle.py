@@ -13,7 +13,7 @@ from minicontainer.errors import Conflict, StartError, UsageError
 from minicontainer.runtime import environment, hooks
 from minicontainer.runtime import state as states
 from minicontainer.runtime.bundle import load_spec
-from minicontainer.runtime.cgroups import cgroup_of, path_of
+from minicontainer.runtime.cgroups import cgroup_of, no_group, path_of
 from minicontainer.runtime.ending import delete, destroy, kill, silently
 from minicontainer.runtime.launch import Launch, exec_error
 from minicontainer.runtime.passing import passed
@@ -42,21 +42,24 @@ def create(
     systemd: bool = False,
     new_keyring: bool = True,
     preserve_fds: int = 0,
+    config: str = "",
+    cgroups: bool = True,
     warn: Callable[[str], None] = silently,
 ) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails.
 
     foreground: the caller stands by until it ends, so a terminal's master stays here, in .launch.console; systemd: its cgroup
     is a transient unit of systemd's; new_keyring: a session keyring of its own; preserve_fds: how many of our descriptors from
-    3 on (after those of LISTEN_FDS) it gets; warn: takes what is to be logged as a warning.
+    3 on (after those of LISTEN_FDS) it gets; config: a file in place of the bundle's config.json; cgroups: a group of its own,
+    else it stays in the caller's; warn: takes what is to be logged as a warning.
     """
     states.check_id(ident)
     bundle = os.path.abspath(bundle)
-    spec, text = load_spec(bundle)
+    spec, text = load_spec(bundle, config)
     process = spec["process"]
     hooks.check(spec)
     fds, variables = passed(preserve_fds)
-    path = path_of(spec, ident, systemd=systemd)
+    path = path_of(spec, ident, systemd=systemd) if cgroups else no_group(spec)
     check_terminal(process, given=console_socket >= 0, foreground=foreground)
     states.check_free(root, ident)
     # Planned before anything is made: what is refused here (a cgroup in use, say) must not be cleaned up after.

@@ -36,6 +36,11 @@ GLOBAL_FLAGS = (
         kind="bool",
         help='enable systemd cgroup support, expects cgroupsPath to be of form "slice:prefix:name"',
     ),
+    Flag(
+        "cgroup-manager",
+        help="'cgroupfs', 'systemd' (as --systemd-cgroup), or 'disabled': no cgroup (crun's flag)",
+        default="cgroupfs",
+    ),
     Flag("rootless", help="ignore cgroup permission errors ('true', 'false', or 'auto')", default="auto"),
     Flag("version", "v", "bool", "print the version"),
 )
@@ -106,6 +111,8 @@ class Call:
         kind, path = options["log-format"], options["log"]
         if kind not in ("", "text", "json"):
             raise UsageError(f"invalid log-format: {kind}")
+        if options["cgroup-manager"] not in ("cgroupfs", "systemd", "disabled"):
+            raise UsageError(f"unknown cgroup manager: {options['cgroup-manager']}", "one of cgroupfs, systemd, disabled")
         if self.root == "/":
             raise UsageError("Option --root argument should not be set to /")
         fd = 2

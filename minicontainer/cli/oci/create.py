@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 BUNDLE = Flag("bundle", "b", help="path to the root of the bundle directory, defaults to the current directory")
 CONSOLE = Flag("console-socket", help="path to an AF_UNIX socket which will receive the master end of the console's pseudoterminal")
+CONFIG = Flag("config", "f", help="the file to read in place of the bundle's config.json (crun's flag)")
 PID_FILE = Flag("pid-file", help="specify the file to write the process id to")
 PRESERVE = Flag(
     "preserve-fds", kind="int", help="Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)"
 )
 _CREATE = (
     BUNDLE,
+    CONFIG,
     CONSOLE,
     PID_FILE,
     Flag("no-pivot", kind="bool", help="refused: without pivot_root the host's root stays in reach"),
@@ -68,9 +70,11 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
         pid_file=values["pid-file"],
         console_socket=connect(values["console-socket"]),
         foreground=foreground,
-        systemd=call.options["systemd-cgroup"],
+        systemd=call.options["systemd-cgroup"] or call.options["cgroup-manager"] == "systemd",
         new_keyring=not values["no-new-keyring"],
         preserve_fds=values["preserve-fds"],
+        config=os.path.abspath(values["config"]) if values["config"] else "",
+        cgroups=call.options["cgroup-manager"] != "disabled",
         warn=call.log.warn,
     )
     if call.log.debugging and container.launch:
