@@ -135,9 +135,9 @@ def make_plan(
     """
     plan = Plan()
     linux = spec.get("linux", {})
-    network = network or Network()
-    plan.resources = resources_of(spec)
     names = Namespaces(linux.get("namespaces", ()))
+    network = network or _net_devices(linux, names) or Network()
+    plan.resources = resources_of(spec)
     plan.joined = {} if names.twice else names.joined
     plan.unified_dir = None if cgroup.born_outside else cgroup.unified_dir()  # type: ignore[attr-defined]
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
@@ -177,7 +177,7 @@ def make_plan(
         ops.call("unshare", FLAGS["cgroup"], why="its cgroup becomes the root of what it can see; only now is it in it")
     for m in late:
         mounting.cgroups(m, cgroup, names.has("cgroup"))
-    _network(ops, network, bool(names.new & FLAGS["network"]))
+    _network(ops, network, bool(names.new & FLAGS["network"]) or bool(linux.get("netDevices")))
     if hooks.of(spec, "createContainer") or hooks.of(spec, "startContainer"):
         plan.hook_streams = hooks.Streams()
     if plan.hook_streams and hooks.of(spec, "createContainer"):
@@ -246,6 +246,15 @@ def make_plan(
         plan.container[:0] = first
         plan.first_start_hook += len(first)
     return plan
+
+
+def _net_devices(linux: dict, names: Namespaces) -> Network | None:
+    devices = linux.get("netDevices")
+    if not devices:
+        return None
+    from minicontainer.runtime.netdevices import NetDevices
+
+    return NetDevices(devices, joined="network" in names.joined)
 
 
 def _network(ops: Ops, network: Network, new: bool) -> None:

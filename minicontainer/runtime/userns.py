@@ -81,7 +81,6 @@ def _by_helper(ops: Ops, pid: int, helper: str, maps: list[dict]) -> None:
         raise Unsupported(f"mapping more than the own id without being root takes {helper}", "install uidmap (shadow-utils)")
     numbers = [str(n) for m in maps for n in (m["containerID"], m["hostID"], m["size"])]
     null = ops.open(None, "/dev/null", O["O_RDWR"], name="/dev/null", why=f"for {helper}'s standard streams")
-    # Its own words go to our stderr, where they say which line of /etc/subuid is missing.
     ops.append(
         run(
             program,
