@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from tests.clients import containerd, docker_archive, dockerd, ours, readme
 from tests.clients.beside_cases import IMAGE
+from tests.clients.docker import Docker
 from tests.clients.peer_first import OURS
 
 if TYPE_CHECKING:
@@ -89,5 +91,21 @@ def pods(scratch: str, busybox_tarball: str) -> Iterator[Pods]:
             for namespace in (daemon.name, "k8s.io"):
                 daemon.ctr("images", "import", archive, namespace=namespace)
         yield Pods(daemon, image)
+    finally:
+        daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def dockers(scratch: str, busybox_tarball: str) -> Iterator[tuple[Docker, Docker]]:
+    """docker with runc, and with the runtime that the README's daemon.json names and makes the default; one daemon."""
+    missing = dockerd.missing()
+    if missing:
+        pytest.skip(missing)
+    settings = readme.block("json", "runtimes", OURS)
+    daemon = dockerd.Dockerd(tempfile.mkdtemp(prefix="docker.", dir=scratch), arguments=("--live-restore",), settings=settings)
+    daemon.start()
+    try:
+        daemon.import_rootfs(busybox_tarball, Docker.image, *CHANGES)
+        yield Docker(daemon, "runc"), Docker(daemon, json.loads(settings)["default-runtime"])
     finally:
         daemon.stop()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients import dockerd, readme
+from tests.clients import dockerd
 from tests.clients.docker import Docker
 from tests.clients.engine_scripts import IDLE, SCRIPTS
 from tests.clients.peer_first import OURS, Both, cgroup_value, peer_first, until
@@ -22,18 +21,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def both(scratch: str, busybox_tarball: str) -> Iterator[Both]:
+def both(dockers: tuple[Docker, Docker]) -> Both:
     """docker with runc, and with the runtime that the README's daemon.json names and makes the default."""
-    if missing := dockerd.missing():
-        pytest.skip(missing)
-    settings = readme.block("json", "runtimes", OURS)
-    daemon = dockerd.Dockerd(tempfile.mkdtemp(prefix="docker.", dir=scratch), arguments=("--live-restore",), settings=settings)
-    daemon.start()
-    try:
-        daemon.import_rootfs(busybox_tarball, Docker.image)
-        yield Both(Docker(daemon, "runc"), Docker(daemon, json.loads(settings)["default-runtime"]))
-    finally:
-        daemon.stop()
+    return Both(*dockers)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
