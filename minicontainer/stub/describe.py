@@ -220,7 +220,6 @@ def hint(op: Op, errno: int) -> str:
         ("fstatfs", "EXDEV"): "a symbolic link of the image leads there, or its own files are in the place of a file system",
         ("statx", "EEXIST"): "the image has something else at this path: take it out",
         ("rtnetlink", "EEXIST"): "the container's network namespace has one of that name already",
-        ("run", ""): "its status says what it made of it: it wants each id granted, in /etc/subuid and /etc/subgid (usermod -v, -w)",
         ("write_file", "EACCES"): "the host refuses this value",
         ("write_file", "ENOENT"): "this kernel has no such setting",
         ("write_file", "EBUSY"): "the cgroup is in use",
