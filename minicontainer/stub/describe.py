@@ -225,12 +225,25 @@ def hint(op: Op, errno: int) -> str:
         ("write_file", "EBUSY"): "the cgroup is in use",
         ("pivot_root", "EINVAL"): "the new root must be a mount and not on rootfs (pivot_root(2))",
         ("seccomp", "EINVAL"): "the filter is not one this kernel takes",
+        ("setgroups", "EPERM"): "cannot set any additional groups in a rootless container",
+        ("setresuid", "EINVAL"): "the uid is not mapped in the user namespace",
+        ("setresgid", "EINVAL"): "the gid is not mapped in the user namespace",
+        ("sched_setattr", "EINVAL"): "this kernel does not have this policy, or not with these parameters",
+        ("sched_setattr", "EPERM"): "it takes CAP_SYS_NICE, and for a real-time policy a cgroup with cpu.rt_runtime_us",
+        ("sched_setattr", "EBUSY"): "there is not as much time to be given away (sched(7), SCHED_DEADLINE)",
+        ("sched_setaffinity", "EINVAL"): "none of these CPUs can be used here",
+        ("set_mempolicy", "EINVAL"): "the kernel does not have this mode, or the host not these nodes",
+        ("set_mempolicy", "ENOSYS"): "this kernel has no NUMA",
         ("mount", "EPERM"): "run it as root (sudo minicontainer …)",
         ("mkdirat", "EROFS"): "this file system is read only: choose another place with --root",
         ("mkdirat", "EACCES"): "run it as root (sudo minicontainer …)",
     }
     if op.kind == WRITE and "/cgroup/" in op.args[1]:
         return _CGROUP_HINTS.get(name, "")
+    if op.kind == WRITE and op.args[1].endswith("/oom_score_adj"):
+        return "a lower oom_score_adj than our own takes CAP_SYS_RESOURCE (containerd's CRI: restrict_oom_score_adj = true)"
+    if op.kind == WRITE and "/attr/" in op.args[1]:
+        return "is the profile or label loaded on this host?"
     if name == "ENOSPC" and op.call in ("move_mount", "open_tree"):
         return "there are too many mounts: see /proc/sys/fs/mount-max, and whether a bind holds itself"
     if name == "ENOSPC":
