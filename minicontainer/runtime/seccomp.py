@@ -10,6 +10,7 @@ and with another profile <cache>/<digest of it and of the same>.bpf. Making one 
 from __future__ import annotations
 
 import os
+from stat import S_ISDIR
 
 from minicontainer.errors import MinicontainerError, UsageError
 from minicontainer.kernel.flags import NEW_LISTENER
@@ -93,7 +94,7 @@ def filter_for(seccomp: dict | None, capabilities: list[str], cache: str) -> byt
     """
     if not seccomp or not (seccomp.get("defaultAction") or seccomp.get("syscalls")):
         return None
-    path = f"{cache}/{_key(seccomp, capabilities)}.bpf" if cache else ""
+    path = f"{cache}/{_key(seccomp, capabilities)}.bpf" if cache and _ours_alone(cache) else ""
     program = _read(path) if path else None
     if program is None:
         from minicontainer.runtime.seccomp_compile import compile_profile
@@ -105,6 +106,15 @@ def filter_for(seccomp: dict | None, capabilities: list[str], cache: str) -> byt
         if path:
             _write(path, program)
     return program
+
+
+def _ours_alone(directory: str) -> bool:
+    """Whether nobody else can have put a filter there: one that somebody else made is no filter."""
+    try:
+        info = os.lstat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return True  # nobody has: _write makes it, or can't
+    return info.st_uid == os.geteuid() and S_ISDIR(info.st_mode) and not info.st_mode & 0o022
 
 
 def _is_default(seccomp: dict) -> bool:
