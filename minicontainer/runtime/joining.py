@@ -1,7 +1,9 @@
 """The plan of `exec`: one more process in a container that runs.
 
-It joins by pidfd, which can't come to mean another process, and takes nothing of the host along: descriptors are closed,
-credentials set as for the first process, and it can't be traced before its execve (CVE-2016-9962).
+It joins by pidfd, which can't come to mean another process, and takes nothing of the host along: credentials are set as for
+the first process, and it can't be traced before its execve (CVE-2016-9962), but by who has CAP_SYS_PTRACE in the container.
+For those it holds nothing worth it: the container's pid namespace gets a child of the stub, which is born when root, working
+directory and open files are the container's already.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import os
 from minicontainer.kernel.flags import CLONE, NEW_LISTENER, O
 from minicontainer.runtime import devices, process, scheduling
 from minicontainer.runtime.builder import IN_ROOT, Ops
-from minicontainer.runtime.namespaces import BORN, FLAGS
+from minicontainer.runtime.namespaces import BORN, FLAGS, initial_user_namespace
 from minicontainer.runtime.plan import Plan
 from minicontainer.runtime.rootfs import Rootfs
 from minicontainer.stub.ops import Slot, clone, wait
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _JOINED = sum(CLONE[f"CLONE_NEW{n}"] for n in ("NS", "NET", "UTS", "IPC", "CGROUP"))
+_OTHERS = ("mount", "network", "uts", "ipc", "cgroup", "pid")
+_FILES = {"mount": "mnt", "network": "net"}  # what /proc/PID/ns calls them, where not by the spec's name
 _EINVAL = 22
 
 
@@ -46,16 +50,14 @@ def make_exec_plan(
     plan = Plan()
     wanted = spec["process"]
     apart = _apart(pid)
-    user = bool(apart & FLAGS["user"])
-    plan.joined = {} if user else {"pid": f"/proc/{pid}/ns/pid"}
+    mapped = bool(apart & FLAGS["user"]) or not initial_user_namespace()
+    plan.meetings = {}
     plan.unified_dir = cgroup.unified_dir()  # type: ignore[attr-defined]
     plan.flags = CLONE["CLONE_INTO_CGROUP"] if plan.unified_dir else 0
     target = Slot("container")
     plan.inherit = {target: pidfd}
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}")
-    if seccomp_flags & NEW_LISTENER:
-        ops.append(wait(plan.sync, why="the go that every start has, so that the next one is that of the listener"))
     affinity = wanted.get("execCPUAffinity") or {}
     if affinity.get("initial"):
         scheduling.affinity(ops, affinity["initial"], why="execCPUAffinity.initial: the CPUs until it is in the cgroup")
@@ -68,13 +70,18 @@ def make_exec_plan(
     process.labels(ops, wanted, proc)
     if not isolated:
         its_root = ops.open(None, f"/proc/{pid}/root", O["O_PATH"] | O["O_DIRECTORY"], name="its root", why="the container's root")
-    if user:
-        _join_users(ops, plan, target, apart, ident)
-    else:
-        ops.call("setns", target, _JOINED | apart, why="the namespaces of the container; its root and nothing else is ours now")
+    ops.call("close", proc, why="nothing of the host is open any more when the container can see us")
+    _join(ops, target, apart, mapped)
     if not isolated:
         ops.call("fchdir", its_root, why="its root is no namespace's, but its process' own")
         ops.call("chroot", ".", why="into it")
+        ops.call("close", its_root, why="it is our root now")
+    ops.append(
+        clone(plan.sync, 0, BORN.decode(), why="a child, with nothing of the host in reach: only children enter a pid namespace")
+    )
+    process.first(ops, keyring=f"_ses.{ident}")
+    if seccomp_flags & NEW_LISTENER:
+        ops.append(wait(plan.sync, why="the go that every start has, so that the next one is that of the listener"))
     root.root = ops.open(None, "/", O["O_PATH"] | O["O_DIRECTORY"], name="root", why="the container's root")
     cwd = ops.open(
         root.root, wanted["cwd"], O["O_PATH"] | O["O_DIRECTORY"], name="cwd", resolve=IN_ROOT, why="the working directory"
@@ -95,36 +102,37 @@ def make_exec_plan(
         warnings=plan.warnings,
         sync=plan.sync,
         foreign=foreign,
-        denied_groups=user and _groups_denied(pid),
+        denied_groups=mapped and _groups_denied(pid),
     )
     late_listener = process.execute_user(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, sync=plan.sync)
     plan.listener = plan.listener or late_listener
     return plan
 
 
-def _join_users(ops: Ops, plan: Plan, target: Slot, apart: int, ident: str) -> None:
-    """Into a user namespace and all that belongs to it, as its root; and a child, for the pid namespace (namespaces.py)."""
-    plan.meetings = {}
-    ops.call("setgroups", 0, 0, ok=(1,), why="no group of ours: in there it may be denied to change them")
+def _join(ops: Ops, target: Slot, apart: int, mapped: bool) -> None:
+    """Into all namespaces of the container; into the user namespace as its root."""
+    if mapped:
+        ops.call("setgroups", 0, 0, ok=(1,), why="no group of ours: in there it may be denied to change them")
     flags = _JOINED | apart | FLAGS["pid"]
-    ops.call("setns", target, flags, why="the namespaces of the container, the user namespace first (setns(2))")
-    # Not where nobody is root in there.
-    ops.call("setresgid", 0, 0, 0, ok=(_EINVAL,), why="the group root of the user namespace")
-    ops.call("setresuid", 0, 0, 0, ok=(_EINVAL,), why="the user root of the user namespace")
-    ops.append(clone(plan.sync, 0, BORN.decode(), why="a child: only children enter a pid namespace"))
-    process.first(ops, keyring=f"_ses.{ident}")
+    ops.call("setns", target, flags, why="the namespaces of the container, a user namespace first (setns(2)); its root is ours now")
+    if mapped:
+        # Not where nobody is root in there.
+        ops.call("setresgid", 0, 0, 0, ok=(_EINVAL,), why="the group root of the user namespace")
+        ops.call("setresuid", 0, 0, 0, ok=(_EINVAL,), why="the user root of the user namespace")
 
 
-def _apart(pid: int) -> int:
-    """CLONE_NEW* of the user and time namespace of a process, as far as they are not ours: no user namespace is joined twice."""
+def _apart(pid: int, kinds: tuple[str, ...] = ("user", "time")) -> int:
+    """CLONE_NEW* of those namespaces of a process that are not ours: no user namespace is joined twice, nor any of the host's
+    by who is not root there (setns(2))."""
     flags = 0
-    for name in ("user", "time"):
+    for kind in kinds:
+        name = _FILES.get(kind, kind)
         try:
             here, there = os.stat(f"/proc/self/ns/{name}"), os.stat(f"/proc/{pid}/ns/{name}")
         except FileNotFoundError:
             continue  # this kernel has none, or the process has ended, which the join will tell
         if here.st_ino != there.st_ino:
-            flags |= FLAGS[name]
+            flags |= FLAGS[kind]
     return flags
 
 

@@ -1,7 +1,8 @@
 """Namespaces: which are new, which are joined by path, and the births by which a process comes into them.
 
 Most containers are born once, by a clone3 with a flag for each new namespace. A user namespace must be filled in before
-anybody can be root in it, and a time namespace takes only children (user_namespaces(7), time_namespaces(7)). Then there are
+anybody can be root in it, and a time namespace takes only children (user_namespaces(7), time_namespaces(7)). Who is root of
+another user namespace than the host's may join a pid namespace, but not go back from it (pid_namespaces(7)). Then there are
 two births, and between them all is done that takes the caller's rights:
 
     this process                    the stub, in our namespaces                     its child: the container
@@ -75,7 +76,7 @@ class Namespaces:
         self.privileged = os.geteuid() == 0
         self.user = bool(self.new & FLAGS["user"]) or "user" in self.joined
         self.mapped = self.user or not initial_user_namespace()
-        self.twice = self.user or bool(self.new & FLAGS["time"])
+        self.twice = self.user or bool(self.new & FLAGS["time"]) or ("pid" in self.joined and self.mapped)
         self.isolated = bool(self.new & FLAGS["mount"])
 
     def has(self, kind: str) -> bool:
