@@ -22,8 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_JOINED = sum(CLONE[f"CLONE_NEW{n}"] for n in ("NS", "NET", "UTS", "IPC", "CGROUP"))
 _OTHERS = ("mount", "network", "uts", "ipc", "cgroup", "pid")
+_ALL = sum(FLAGS[kind] for kind in _OTHERS)
 _FILES = {"mount": "mnt", "network": "net"}  # what /proc/PID/ns calls them, where not by the spec's name
 _EINVAL = 22
 
@@ -71,7 +71,7 @@ def make_exec_plan(
     if not isolated:
         its_root = ops.open(None, f"/proc/{pid}/root", O["O_PATH"] | O["O_DIRECTORY"], name="its root", why="the container's root")
     ops.call("close", proc, why="nothing of the host is open any more when the container can see us")
-    _join(ops, target, apart, mapped)
+    _join(ops, target, apart | (_apart(pid, _OTHERS) if mapped else _ALL), mapped)
     if not isolated:
         ops.call("fchdir", its_root, why="its root is no namespace's, but its process' own")
         ops.call("chroot", ".", why="into it")
@@ -109,11 +109,10 @@ def make_exec_plan(
     return plan
 
 
-def _join(ops: Ops, target: Slot, apart: int, mapped: bool) -> None:
-    """Into all namespaces of the container; into the user namespace as its root."""
+def _join(ops: Ops, target: Slot, flags: int, mapped: bool) -> None:
+    """Into these namespaces of the container; into the user namespace as its root."""
     if mapped:
         ops.call("setgroups", 0, 0, ok=(1,), why="no group of ours: in there it may be denied to change them")
-    flags = _JOINED | apart | FLAGS["pid"]
     ops.call("setns", target, flags, why="the namespaces of the container, a user namespace first (setns(2)); its root is ours now")
     if mapped:
         # Not where nobody is root in there.
