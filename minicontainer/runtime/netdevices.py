@@ -9,23 +9,26 @@ from minicontainer.errors import UsageError
 from minicontainer.network import netlink, rtnl
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.plan import Network
-from minicontainer.stub.ops import Op, Slot
+from minicontainer.stub.ops import Op, Slot, store
 from minicontainer.stub.ops import rtnl as request
 
 _AF_NETLINK = 16
 _IFLA_NEW_IFINDEX = 49  # Linux 5.13
+_IFLA_NET_NS_FD = 28
+_FIRST_VALUE = 16 + 16 + 4  # behind struct nlmsghdr, struct ifinfomsg and an attribute's head
 _SCOPE_UNIVERSE = 0
 _IFF_UP = 1
 _FIRST_INDEX = 1 << 16  # in a network namespace that others made, smaller ones may be taken
 
 
 class NetDevices(Network):
-    """What linux.netDevices contributes to a plan. devices: the spec's; joined: the namespace is not new.
+    """What linux.netDevices contributes to a plan. devices: the spec's; joined: the path of the namespace, "" if it is new.
 
     UsageError if the host lacks one. Where each goes in the container is decided here, by index: the kernel may choose its name.
     """
 
-    def __init__(self, devices: dict, *, joined: bool) -> None:
+    def __init__(self, devices: dict, joined: str) -> None:
+        self._joined = joined
         self._devices: list[tuple[str, str, int, int, list[bytes]]] = []  # name, name inside, index, index inside, addresses
         found = _addresses()
         for name, device in devices.items():
@@ -37,8 +40,10 @@ class NetDevices(Network):
             self._devices.append((name, device.get("name") or name, index, inside, found.get(index, [])))
 
     def host(self, pid: int) -> list[Op]:
-        """Ops in the caller's process: each device goes down, and then into the network namespace of pid."""
-        ops, sock = Ops(), Slot("rtnetlink")
+        """Ops in the caller's process: each device goes down, and then into the network namespace of pid, or the one to join."""
+        ops, sock, there = Ops(), Slot("rtnetlink"), Slot("nowhere")
+        if self._joined:  # pid may not have joined it yet
+            there = ops.open(None, self._joined, 0, name="network namespace", why="where they move to")
         ops.call("socket", _AF_NETLINK, netlink.SOCK_RAW_CLOEXEC, netlink.NETLINK_ROUTE, out=sock, why="to move network devices")
         for name, new, index, inside, _ in self._devices:
             down = netlink.message(rtnl.RTM_NEWLINK, netlink.NLM_F_ACK, pack("=BxHiII", 0, 0, index, 0, _IFF_UP))
@@ -47,13 +52,17 @@ class NetDevices(Network):
                 rtnl.RTM_NEWLINK,
                 netlink.NLM_F_ACK,
                 pack("=BxHiII", 0, 0, index, 0, 0)
+                + netlink.attribute(_IFLA_NET_NS_FD if self._joined else rtnl.IFLA_NET_NS_PID, pack("=I", pid))
                 + netlink.text(rtnl.IFLA_IFNAME, new)
-                + netlink.attribute(rtnl.IFLA_NET_NS_PID, pack("=I", pid))
                 + (netlink.attribute(_IFLA_NEW_IFINDEX, pack("=i", inside)) if inside != index else b""),
             )
-            words = f"ip link set {name} netns {pid} name {new}{f' index {inside}' if inside != index else ''}"
-            ops.append(request(sock, moved, words, why=f"{name} becomes the container's, as {new}"))
-        ops.call("close", sock, why="they are moved")
+            words = f"ip link set {name} netns {self._joined or pid} name {new}{f' index {inside}' if inside != index else ''}"
+            move = request(sock, moved, words, why=f"{name} becomes the container's, as {new}")
+            if self._joined:
+                ops.append(store(there, move.args[1], _FIRST_VALUE, why="by descriptor"))
+            ops.append(move)
+        for fd in (sock, *([there] if self._joined else ())):
+            ops.call("close", fd, why="they are moved")
         return list(ops)
 
     def container(self, sock: Slot) -> list[Op]:

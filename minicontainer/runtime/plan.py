@@ -254,7 +254,7 @@ def _net_devices(linux: dict, names: Namespaces) -> Network | None:
         return None
     from minicontainer.runtime.netdevices import NetDevices
 
-    return NetDevices(devices, joined="network" in names.joined)
+    return NetDevices(devices, names.joined.get("network", ""))
 
 
 def _network(ops: Ops, network: Network, new: bool) -> None:
