@@ -119,8 +119,8 @@ def _user(user: dict, values: Values) -> dict:
 
 def _number(text: str, what: str) -> int:
     """What is no id (-1, 2**32 …) is refused where the process is checked."""
-    digits = text.removeprefix("-").removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()):
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise UsageError(f"parsing {text} as int for {what} failed: strconv.Atoi: parsing {quoted(text)}: invalid syntax")
     return int(text)
 
