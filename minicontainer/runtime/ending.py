@@ -7,9 +7,8 @@ import os
 from minicontainer.cgroup.group import Cgroup
 from minicontainer.errors import Conflict, KernelError, MinicontainerError
 from minicontainer.kernel import calls
-from minicontainer.runtime import hooks
 from minicontainer.runtime.processes import start_time
-from minicontainer.runtime.state import OciContainer
+from minicontainer.runtime.state import OciContainer, silently
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 _END_SECONDS = 10.0
-
-
-def silently(text: str) -> None:
-    """Takes a warning that nobody wants to hear."""
 
 
 def kill(container: OciContainer, sig: int, *, everything: bool = False) -> None:
@@ -90,6 +85,10 @@ def destroy(container: OciContainer, warn: Callable[[str], None]) -> None:
     for name in os.listdir(container.dir):
         os.unlink(f"{container.dir}/{name}")
     os.rmdir(container.dir)
+    if not spec:
+        return
+    from minicontainer.runtime import hooks
+
     for message in hooks.run(spec, "poststop", container.hook_state("stopped", 0), go_on=True):
         warn(message)
 

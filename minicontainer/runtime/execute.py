@@ -7,11 +7,11 @@ import os
 from minicontainer.cgroup.entering import Entrance
 from minicontainer.errors import Conflict
 from minicontainer.runtime import environment
-from minicontainer.runtime.ending import first, silently
+from minicontainer.runtime.ending import first
 from minicontainer.runtime.launch import Launch
 from minicontainer.runtime.passing import passed
 from minicontainer.runtime.process import foreign_streams, seccomp_of
-from minicontainer.runtime.state import OciContainer
+from minicontainer.runtime.state import OciContainer, silently
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The lifecycle of the OCI runtime spec (runtime.md): create and start; kill and delete are in ending.py.
+"""The lifecycle of the OCI runtime spec (runtime.md): create; start is in starting.py, kill and delete in ending.py.
 
 state.py says what lies on disk.
 """
@@ -9,20 +9,20 @@ import os
 from time import time_ns
 
 from minicontainer.cgroup.group import Cgroup
-from minicontainer.errors import Conflict, StartError, UsageError
+from minicontainer.errors import StartError, UsageError
 from minicontainer.runtime import environment, hooks
 from minicontainer.runtime import state as states
 from minicontainer.runtime.bundle import load_spec
 from minicontainer.runtime.cgroups import cgroup_of, no_group, path_of
-from minicontainer.runtime.ending import delete, destroy, kill, silently
-from minicontainer.runtime.launch import Launch, exec_error
+from minicontainer.runtime.ending import delete, destroy, kill
+from minicontainer.runtime.launch import Launch
 from minicontainer.runtime.passing import passed
 from minicontainer.runtime.plan import Plan, make_plan
 from minicontainer.runtime.process import foreign_streams, seccomp_of
 from minicontainer.runtime.processes import pid_inside, start_time
-from minicontainer.runtime.state import OciContainer
+from minicontainer.runtime.starting import failed_op, hook_failure, start
+from minicontainer.runtime.state import OciContainer, silently
 from minicontainer.stub.ops import RUN
-from minicontainer.stub.program import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,84 +161,15 @@ def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, con
             listening=listening,
         )
     except StartError:
-        failed = _failure(container)
+        failed = failed_op(container)
         if failed and plan.container[failed[0]].kind == RUN:
             before = sum(op.kind == RUN for op in plan.container[: failed[0]])
-            raise _hook_failure(container, spec, "createContainer", before, failed[2]) from None
+            raise hook_failure(container, spec, "createContainer", before, failed[2]) from None
         raise
     finally:
         os.close(fifo)
         if streams:
             streams.close()
-
-
-def start(container: OciContainer, *, warn: Callable[[str], None] = silently) -> None:
-    """Lets a created container go on to its execve. StartError if that or a hook fails; after a hook's the container is gone."""
-    status = container.status()
-    if status != "created":
-        raise _not_created(status)
-    _release(container)
-    failed = _failure(container)
-    if not failed and not container.state["hooks"]:
-        return
-    spec = container.spec()
-    if not failed:
-        try:
-            hooks.run(spec, "poststart", container.hook_state("running", container.state["pid"]))
-        except StartError:
-            destroy(container, warn)
-            raise
-        return
-    index, ops, errno = failed
-    if index == ops - 1:
-        raise exec_error(spec["process"]["args"][0], errno)
-    nth = index - container.state["start_hook"]
-    if nth >= len(hooks.of(spec, "startContainer")):
-        raise StartError("seccomp", "", errno, "the filter is not one this kernel takes")
-    error = _hook_failure(container, spec, "startContainer", nth, errno)
-    destroy(container, warn)
-    raise error
-
-
-def _release(container: OciContainer) -> None:
-    """Writes what the first process waits for, and returns when it has executed its program or ended."""
-    try:
-        fifo = os.open(f"{container.dir}/exec.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.unlink(f"{container.dir}/exec.fifo")
-    except OSError:  # no such file: another `start` was faster; no such device: the process has ended
-        raise _not_created(container.status()) from None
-    from select import poll
-
-    try:
-        os.write(fifo, b"s")
-        gone = poll()
-        gone.register(fifo, 0)
-        gone.poll()  # POLLERR: the execve has closed the other end, or the process has ended
-    except BrokenPipeError:
-        raise _not_created("stopped") from None
-    finally:
-        os.close(fifo)
-
-
-def _not_created(status: str) -> Conflict:
-    if status == "stopped":
-        return Conflict("cannot start a container that has stopped")
-    return Conflict(
-        "cannot start an already running container" if status == "running" else f"cannot start a container in the {status} state"
-    )
-
-
-def _failure(container: OciContainer) -> tuple[int, int, int] | None:
-    """What in the stub's plan failed (program.failure)."""
-    try:
-        with open(f"{container.dir}/plan", "rb") as f:
-            return failure(f.read())
-    except FileNotFoundError:
-        return None  # there was no clone
-
-
-def _hook_failure(container: OciContainer, spec: dict, name: str, nth: int, errno: int) -> StartError:
-    return hooks.failure(name, nth, hooks.of(spec, name)[nth], errno, hooks.written(container.dir))
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -15,13 +15,12 @@ import os
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from minicontainer import fastjson
-from minicontainer.cgroup.group import Cgroup
 from minicontainer.errors import Conflict, NotFound, UsageError
-from minicontainer.runtime.cgroups import cgroup_of
 from minicontainer.runtime.processes import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from minicontainer.cgroup.group import Cgroup
     from minicontainer.runtime.launch import Launch
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
@@ -100,6 +99,8 @@ class OciContainer:
 
     def cgroup(self) -> Cgroup:
         """Its group in every hierarchy."""
+        from minicontainer.runtime.cgroups import cgroup_of
+
         return cgroup_of(self.state["cgroup"])
 
     def save(self) -> None:
@@ -107,6 +108,10 @@ class OciContainer:
         with open(f"{self.dir}/.state.json", "w") as f:
             f.write(fastjson.dumps(self.state))
         os.rename(f"{self.dir}/.state.json", f"{self.dir}/state.json")
+
+
+def silently(text: str) -> None:
+    """Takes a warning that nobody wants to hear."""
 
 
 def make(root: str, ident: str, state: dict) -> tuple[OciContainer, int]:

@@ -23,7 +23,7 @@ def container_of(call: Call) -> state.OciContainer:
 
 def start_(call: Call) -> int:
     """start CONTAINER"""
-    from minicontainer.runtime.lifecycle import start
+    from minicontainer.runtime.starting import start
 
     start(container_of(call), warn=call.log.warn)
     return 0
