@@ -57,8 +57,16 @@ def _refuse(value: object) -> object:
 def dumps(value: object, indent: str | None = None) -> str:
     """The JSON text of a value of dict, list, str, int, float, bool and None; compact, or indented (slower). ValueError for NaN."""
     if indent is not None:
-        import json
-
-        return json.dumps(value, indent=indent, allow_nan=False)
+        return _indented(value, indent, "\n")
     encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", False, False, False)
     return "".join(encode(value, 0))
+
+
+def _indented(value: object, indent: str, line: str) -> str:
+    """The text of a value on lines of its own; line: what begins one at this depth."""
+    deeper = line + indent
+    if isinstance(value, dict) and value:
+        return "{" + ",".join(f"{deeper}{dumps(key)}: {_indented(item, indent, deeper)}" for key, item in value.items()) + line + "}"
+    if isinstance(value, list) and value:
+        return "[" + ",".join(deeper + _indented(item, indent, deeper) for item in value) + line + "]"
+    return dumps(value)
