@@ -66,7 +66,8 @@ def _indented(value: object, indent: str, line: str) -> str:
     """The text of a value on lines of its own; line: what begins one at this depth."""
     deeper = line + indent
     if isinstance(value, dict) and value:
-        return "{" + ",".join(f"{deeper}{dumps(key)}: {_indented(item, indent, deeper)}" for key, item in value.items()) + line + "}"
+        members = [f"{deeper}{dumps(key)}: {_indented(item, indent, deeper)}" for key, item in value.items()]
+        return "{" + ",".join(members) + line + "}"
     if isinstance(value, list) and value:
         return "[" + ",".join(deeper + _indented(item, indent, deeper) for item in value) + line + "]"
     return dumps(value)
