@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.engine import until
-from tests.integration.oci import Oci
+from tests.integration.oci import PROGRAM, Oci
 
 MIB = 1 << 20
 BOOTED = os.path.isdir("/run/systemd/system")
@@ -103,6 +105,38 @@ def test_without_a_path_it_is_in_system_slice(oci: Oci) -> None:
     oci.config["linux"]["namespaces"] = [n for n in oci.config["linux"]["namespaces"] if n["type"] != "cgroup"]
     oci.write("cat", "/proc/self/cgroup")
     assert oci.ok("--systemd-cgroup", "run", "one") == "0::/system.slice/minicontainer-one.scope\n"
+
+
+@needs_systemd
+@pytest.mark.skipif(not shutil.which("podman"), reason="podman is not installed")
+def test_podman_with_its_systemd_cgroup_manager(tarball: str) -> None:
+    """run, exec, update, pause and rm of a container whose scope podman looks up by its own name for it."""
+    folder = tempfile.mkdtemp(dir="/var/tmp", prefix="mc")  # short: sockets lie in it
+    where = [f"--{flag}={folder}/{flag}" for flag in ("root", "runroot", "tmpdir")]
+    how = ["--storage-driver=vfs", "--cgroup-manager=systemd", "--events-backend=file", f"--runtime={PROGRAM}"]
+
+    def podman(*words: str) -> str:
+        done = subprocess.run(["podman", *where, *how, *words], capture_output=True, text=True)
+        assert done.returncode == 0, (words, done)
+        return done.stdout.strip()
+
+    limits = ["--ulimit=nofile=10000:10000", "--ulimit=nproc=10000:10000", "--memory=64m", "--pids-limit=30"]
+    try:
+        podman("import", tarball, "box")
+        ident = podman("run", "--detach", "--network=none", *limits, "localhost/box", "sleep", "600")
+        unit = f"libpod-{ident}.scope"
+        assert show(unit, "Slice") == "machine.slice" and show(unit, "TasksMax") == "30"
+        podman("update", "--memory=128m", ident)
+        assert podman("exec", ident, "cat", "/sys/fs/cgroup/memory.max") == show(unit, "MemoryMax") == str(128 * MIB)
+        podman("pause", ident)
+        podman("unpause", ident)
+        podman("rm", "--force", "--time=0", ident)
+        assert show(unit, "LoadState") == "not-found"
+    finally:
+        podman("rm", "--all", "--force", "--time=0")
+        podman("rmi", "--all", "--force")
+        subprocess.run(["umount", "--recursive", "--quiet", f"{folder}/root"], check=False)
+        shutil.rmtree(folder)
 
 
 def test_a_path_that_is_no_unit_is_refused_in_runcs_words(oci: Oci) -> None:
