@@ -125,7 +125,13 @@ class Call:
 
 
 def _default_root() -> str:
-    mine = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else None
+    """In the user's own runtime folder unless root of the host calls: root of a user namespace is a user, too (as in runc)."""
+    mine = os.environ.get("XDG_RUNTIME_DIR")
+    if mine and not os.geteuid():
+        from minicontainer.runtime.namespaces import initial_user_namespace
+
+        if initial_user_namespace() or os.environ.get("USER") == "root":
+            mine = None
     return f"{mine}/{PROGRAM}" if mine else "/run/minicontainer/oci"
 
 
