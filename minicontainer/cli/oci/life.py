@@ -8,7 +8,7 @@ from minicontainer import fastjson
 from minicontainer.cli.oci import Call, Verb
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.errors import Conflict, KernelError, NotFound, UsageError
-from minicontainer.runtime import ending, state
+from minicontainer.runtime import state
 
 _ALL = Flag("all", "a", "bool", "send the specified signal to all processes inside the container")
 _FORCE = Flag("force", "f", "bool", "Forcibly deletes the container if it is still running (uses SIGKILL)")
@@ -37,10 +37,12 @@ def state_(call: Call) -> int:
 
 def kill_(call: Call) -> int:
     """kill [OPTIONS] CONTAINER [SIGNAL]"""
+    from minicontainer.runtime.ending import kill
+
     container = container_of(call)
     sig = _signal(call.args[1] if len(call.args) > 1 else "")
     try:
-        ending.kill(container, sig, everything=call.values["all"])
+        kill(container, sig, everything=call.values["all"])
     except KernelError as e:
         raise UsageError(f"unable to signal init: {os.strerror(e.errno).lower()}") from None
     return 0
@@ -62,6 +64,8 @@ def _signal(text: str) -> int:
 
 def delete_(call: Call) -> int:
     """delete [OPTIONS] CONTAINER"""
+    from minicontainer.runtime.ending import delete
+
     force = call.values["force"]
     try:
         container = container_of(call)
@@ -69,7 +73,7 @@ def delete_(call: Call) -> int:
         if force:
             return 0
         raise
-    ending.delete(container, force=force, warn=call.log.warn)
+    delete(container, force=force, warn=call.log.warn)
     return 0
 
 
