@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 
 from minicontainer.kernel.flags import CLONE, NEW_LISTENER, O
-from minicontainer.runtime import devices, process, scheduling
+from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import IN_ROOT, Ops
 from minicontainer.runtime.namespaces import BORN, FLAGS, initial_user_namespace
-from minicontainer.runtime.plan import Plan
+from minicontainer.runtime.plan import Plan, schedule
 from minicontainer.runtime.rootfs import Rootfs
 from minicontainer.stub.ops import Slot, clone, wait
 
@@ -60,12 +60,12 @@ def make_exec_plan(
     process.first(ops, keyring=f"_ses.{ident}")
     affinity = wanted.get("execCPUAffinity") or {}
     if affinity.get("initial"):
-        scheduling.affinity(ops, affinity["initial"], why="execCPUAffinity.initial: the CPUs until it is in the cgroup")
+        _affinity(ops, affinity["initial"], why="execCPUAffinity.initial: the CPUs until it is in the cgroup")
     root = Rootfs(ops, spec, None, "")
     ops.extend(cgroup.enter_ops())  # type: ignore[attr-defined]
     proc = ops.open(None, "/proc", O["O_PATH"] | O["O_DIRECTORY"], name="host's proc", why="for files of the process itself")
     if affinity.get("final"):
-        scheduling.affinity(ops, affinity["final"], why="execCPUAffinity.final: the CPUs from here on")
+        _affinity(ops, affinity["final"], why="execCPUAffinity.final: the CPUs from here on")
     process.limits(ops, wanted, proc)
     process.labels(ops, wanted, proc)
     if not isolated:
@@ -92,7 +92,7 @@ def make_exec_plan(
     ops.call("fchdir", cwd, why="stand in the working directory")
     plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
     process.descriptors(ops, plan.passed, [plan.sync])
-    scheduling.urgency(ops, wanted)
+    schedule(ops, wanted, {})
     plan.listener = process.identity(
         ops,
         wanted,

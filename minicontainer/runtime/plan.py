@@ -18,7 +18,7 @@ from __future__ import annotations
 from minicontainer.cgroup.memory import ignored
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
-from minicontainer.runtime import devices, hooks, process, scheduling
+from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import cgroup_owner, resources_of
 from minicontainer.runtime.mounting import Mounting
@@ -29,6 +29,8 @@ from minicontainer.stub.ops import Blob, Op, Slot, wait
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from minicontainer.runtime.hooks import Streams
 
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
 
@@ -98,7 +100,7 @@ class Plan:
         self.joined: dict[str, str] = {}
         self.inherit: dict[Slot, int] = {}
         self.tells = False
-        self.hook_streams: hooks.Streams | None = None
+        self.hook_streams: Streams | None = None
         self.first_start_hook = 0
         self.warnings: list[str] = []
         self.listener: Slot | None = None
@@ -134,10 +136,62 @@ def make_plan(
     Rootfs. UsageError for what the spec gets wrong.
     """
     plan = Plan()
-    linux = spec.get("linux", {})
-    names = Namespaces(linux.get("namespaces", ()))
+    linux = spec.get("linux") or {}
+    names = Namespaces(linux.get("namespaces") or ())
     network = network or _net_devices(linux, names) or Network()
+    enter = _host_half(plan, spec, names, cgroup, network)
+    ops = plan.container
+    process.first(ops, keyring=f"_ses.{ident}" if new_keyring else "")
+    if not names.twice:
+        ops.extend(enter)
+        join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one
+    root = Rootfs(ops, spec, overlay, bundle, promised, names)
+    mounting = Mounting(root, plan.sync)
+    peer = _files(plan, spec, root, mounting, cgroup, network)
+    cwd = _working_directory(ops, root, spec["process"]["cwd"])
+    # In a user namespace the OOM score is not ours to lower any more: userns.before() did it.
+    process.limits(ops, {**spec["process"], "oomScoreAdj": None} if names.user else spec["process"], root.host_proc)
+    process.labels(ops, spec["process"], root.host_proc)
+    root.pivot()
+    ops.call("fchdir", cwd, why="the working directory, by descriptor: no symlink of the image leads elsewhere")
+    if peer:
+        process.stdio(ops, peer)
+    if waits:
+        plan.fifo = Slot("exec.fifo")
+    plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
+    needed = (plan.sync, plan.fifo, *(plan.hook_streams.slots if plan.hook_streams else ()))
+    process.descriptors(ops, plan.passed, [slot for slot in needed if slot])
+    _scheduling(ops, spec["process"], linux)
+    filter_ = {"seccomp": seccomp, "seccomp_flags": seccomp_flags, "sync": plan.sync}
+    plan.listener = process.identity(
+        ops,
+        spec["process"],
+        **filter_,  # type: ignore[arg-type]
+        die_with_parent=die_with_parent,
+        warnings=plan.warnings,
+        foreign=foreign,
+        denied_groups=groups_denied(names, linux),
+    )
+
+    def start_hooks() -> None:
+        plan.first_start_hook = len(ops)
+        _hooks(plan, spec, "startContainer")
+
+    late_listener = process.execute_user(ops, spec["process"], **filter_, fifo=plan.fifo, hooks=start_hooks)  # type: ignore[arg-type]
+    plan.listener = plan.listener or late_listener
+    if names.twice:
+        births = Births(names, spec, plan.sync)
+        plan.meetings = births.meetings
+        first = births.before(enter, root.early, root.outside, root.propagation)
+        ops[:0] = first
+        plan.first_start_hook += len(first)
+    return plan
+
+
+def _host_half(plan: Plan, spec: dict, names: Namespaces, cgroup: object, network: Network) -> list[Op]:
+    """What is done outside: before the clone, by it, and after it. The ops by which the stub enters its cgroups."""
     plan.resources = resources_of(spec)
+    plan.warnings += ignored(plan.resources)
     plan.joined = {} if names.twice else names.joined
     plan.unified_dir = None if cgroup.born_outside else cgroup.unified_dir()  # type: ignore[attr-defined]
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
@@ -152,24 +206,20 @@ def make_plan(
         return [*entered, *(cgroup.own_ops(owner) if owner else ()), *network.host(pid)]  # type: ignore[attr-defined]
 
     plan.after = after
-    plan.warnings += ignored(plan.resources)
-    enter = [] if by_parent else cgroup.enter_ops()  # type: ignore[attr-defined]
+    return [] if by_parent else cgroup.enter_ops()  # type: ignore[attr-defined]
 
-    ops = plan.container
-    process.first(ops, keyring=f"_ses.{ident}" if new_keyring else "")
-    if not names.twice:
-        ops.extend(enter)
-        join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one
-    root = Rootfs(ops, spec, overlay, bundle, promised, names)
-    mounting = Mounting(root, plan.sync)
-    root.open_host()
+
+def _files(plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: object, network: Network) -> Slot | None:
+    """Root, mounts, devices; the wait for the host's half; and what takes it. The terminal's end that the process gets."""
+    ops, names, hooks = plan.container, root.names, spec.get("hooks") or {}
     mounts = spec.get("mounts") or []
     late = [m for m in mounts if m.get("type") in ("cgroup", "cgroup2")]
+    root.open_host()
     mounting.tie(mounts)
     root.enter()
     mounting.mounts([m for m in mounts if m not in late])
     devices.nodes(root)
-    if hooks.of(spec, "prestart") or hooks.of(spec, "createRuntime"):
+    if hooks.get("prestart") or hooks.get("createRuntime"):
         plan.tells = True
         ops.call("write", plan.sync, Blob(b"m", "mounted"), 1, why="everything is mounted: the host's hooks may run")
     ops.append(wait(plan.sync, why="the host half: limits read back, network cable plugged in"))
@@ -177,75 +227,43 @@ def make_plan(
         ops.call("unshare", FLAGS["cgroup"], why="its cgroup becomes the root of what it can see; only now is it in it")
     for m in late:
         mounting.cgroups(m, cgroup, names.has("cgroup"))
-    _network(ops, network, bool(names.new & FLAGS["network"]) or bool(linux.get("netDevices")))
-    if hooks.of(spec, "createContainer") or hooks.of(spec, "startContainer"):
-        plan.hook_streams = hooks.Streams()
-    if plan.hook_streams and hooks.of(spec, "createContainer"):
+    plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
+    plan.copy_ups = mounting.copy_ups
+    plan.warnings += mounting.warnings
+    _network(ops, network, bool(names.new & FLAGS["network"]) or bool(root.linux.get("netDevices")))
+    if hooks.get("createContainer") or hooks.get("startContainer"):
+        from minicontainer.runtime.hooks import Streams
+
+        plan.hook_streams = Streams()
+    if hooks.get("createContainer"):
         ops.call("fchdir", root.root, why="hooks stand in the container's root, with the host's root still in reach")
-        hooks.inside(ops, spec, "createContainer", plan.hook_streams)
+        _hooks(plan, spec, "createContainer")
     peer = None
     if spec["process"].get("terminal"):
         plan.console = Slot("console socket")
         peer = devices.console(root, plan.console, spec["process"])
-    if spec.get("hostname"):
-        ops.call("sethostname", spec["hostname"], len(spec["hostname"].encode()), why="its name in the new UTS namespace")
-    if spec.get("domainname"):
-        ops.call("setdomainname", spec["domainname"], len(spec["domainname"].encode()), why="its domain name")
+    for call, field, what in (("sethostname", "hostname", "name"), ("setdomainname", "domainname", "domain name")):
+        if spec.get(field):
+            ops.call(call, spec[field], len(spec[field].encode()), why=f"its {what} in the new UTS namespace")
     root.sysctls()
     root.hide()
-    cwd = _working_directory(ops, root, spec["process"]["cwd"])
-    # In a user namespace the OOM score is not ours to lower any more: userns.before() did it.
-    process.limits(ops, {**spec["process"], "oomScoreAdj": None} if names.user else spec["process"], root.host_proc)
-    process.labels(ops, spec["process"], root.host_proc)
-    root.pivot()
-    ops.call("fchdir", cwd, why="the working directory, by descriptor: no symlink of the image leads elsewhere")
-    if peer:
-        process.stdio(ops, peer)
-    if waits:
-        plan.fifo = Slot("exec.fifo")
-    plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
-    needed = (plan.sync, plan.fifo, *(plan.hook_streams.slots if plan.hook_streams else ()))
-    process.descriptors(ops, plan.passed, [slot for slot in needed if slot])
-    scheduling.urgency(ops, spec["process"])
-    scheduling.personality(ops, linux)
-    scheduling.memory_policy(ops, linux)
-    plan.listener = process.identity(
-        ops,
-        spec["process"],
-        seccomp=seccomp,
-        seccomp_flags=seccomp_flags,
-        die_with_parent=die_with_parent,
-        warnings=plan.warnings,
-        sync=plan.sync,
-        foreign=foreign,
-        denied_groups=groups_denied(names, linux),
-    )
+    return peer
 
-    def start_hooks() -> None:
-        plan.first_start_hook = len(ops)
-        if plan.hook_streams:
-            hooks.inside(ops, spec, "startContainer", plan.hook_streams)
 
-    late_listener = process.execute_user(
-        ops,
-        spec["process"],
-        seccomp=seccomp,
-        seccomp_flags=seccomp_flags,
-        sync=plan.sync,
-        fifo=plan.fifo,
-        hooks=start_hooks,
-    )
-    plan.listener = plan.listener or late_listener
-    plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
-    plan.copy_ups = mounting.copy_ups
-    plan.warnings += mounting.warnings
-    if names.twice:
-        births = Births(names, spec, plan.sync)
-        plan.meetings = births.meetings
-        first = births.before(enter, root.early, root.outside, root.propagation)
-        plan.container[:0] = first
-        plan.first_start_hook += len(first)
-    return plan
+def _hooks(plan: Plan, spec: dict, name: str) -> None:
+    if plan.hook_streams:
+        from minicontainer.runtime import hooks
+
+        hooks.inside(plan.container, spec, name, plan.hook_streams)
+
+
+def _scheduling(ops: Ops, wanted: dict, linux: dict) -> None:
+    if any(wanted.get(field) for field in ("scheduler", "ioPriority")) or linux.get("personality") or linux.get("memoryPolicy"):
+        from minicontainer.runtime import scheduling
+
+        scheduling.urgency(ops, wanted)
+        scheduling.personality(ops, linux)
+        scheduling.memory_policy(ops, linux)
 
 
 def _net_devices(linux: dict, names: Namespaces) -> Network | None:
