@@ -145,6 +145,9 @@ class Cgroup(settings.Group):
                 return os.path.exists(f"{group}/{file}")
         return True
 
+    def known(self, controller: str) -> bool:
+        return bool(self._folder(controller))
+
     def is_v1(self, controller: str) -> bool:
         return controller in self.hierarchy.mounts
 
@@ -304,6 +307,11 @@ class Cgroup(settings.Group):
         from minicontainer.cgroup import control
 
         return control.frozen(self.unified_dir(), self._freezer())
+
+    def freezers(self) -> list[str]:
+        """The files that say whether it is frozen: cgroup.freeze is 1, or freezer.state is FROZEN or FREEZING."""
+        unified, freezer = self.unified_dir(), self._freezer()
+        return [f"{unified}/cgroup.freeze"] * bool(unified) + [f"{freezer}/freezer.state"] * bool(freezer)
 
     def kill(self, timeout_seconds: float = 5.0) -> bool:
         """SIGKILL to every process, frozen or not, and in groups below too; whether none was left in that time."""

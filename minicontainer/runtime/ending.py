@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from errno import ESRCH
 
 from minicontainer.cgroup.group import Cgroup
 from minicontainer.errors import Conflict, KernelError, MinicontainerError
-from minicontainer.kernel import calls
 from minicontainer.runtime.processes import start_time
 from minicontainer.runtime.state import OciContainer, silently
 
@@ -27,17 +27,17 @@ def kill(container: OciContainer, sig: int, *, everything: bool = False) -> None
         cgroup = container.cgroup()
         if cgroup.exists():
             _signal_all(cgroup, sig)
-        elif not everything:
-            raise Conflict("container not running")
-        return
+            return
     init = first(container)
     if init < 0:
+        if everything:
+            return
         raise Conflict("container not running")
     try:
-        calls.pidfd_send_signal(init, sig)
+        send(init, sig)
     finally:
         os.close(init)
-    if sig == SIGKILL and container.cgroup().frozen():
+    if sig == SIGKILL and container.frozen():
         container.cgroup().thaw()  # what the v1 freezer holds does not die
 
 
@@ -47,13 +47,23 @@ def first(container: OciContainer) -> int:
     if not pid:
         return -1
     try:
-        pidfd = calls.pidfd_open(pid)
-    except KernelError:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
         return -1
     if start_time(pid) == container.state["pid_start"]:
         return pidfd
     os.close(pidfd)
     return -1
+
+
+def send(pidfd: int, sig: int) -> None:
+    """pidfd_send_signal(2), by the interpreter's own module: kernel/calls.py costs a millisecond to load. KernelError."""
+    from _signal import pidfd_send_signal  # type: ignore[import-not-found]  # what signal.py takes it from
+
+    try:
+        pidfd_send_signal(pidfd, sig)
+    except OSError as e:
+        raise KernelError("pidfd_send_signal", "", e.errno) from None
 
 
 def _signal_all(cgroup: Cgroup, sig: int) -> None:
@@ -81,11 +91,11 @@ def delete(container: OciContainer, *, force: bool = False, warn: Callable[[str]
 def destroy(container: OciContainer, warn: Callable[[str], None]) -> None:
     """Ends and removes whatever there is of a container, also half of one; then its poststop hooks run."""
     _end(container)
-    spec = container.spec() if container.state["hooks"] else {}
-    for name in os.listdir(container.dir):
-        os.unlink(f"{container.dir}/{name}")
-    os.rmdir(container.dir)
-    if not spec:
+    try:
+        spec = container.spec() if container.state["hooks"] else {}
+    except FileNotFoundError:  # it was never written, or another command was faster
+        spec = {}
+    if not _remove(container.dir) or not spec:
         return
     from minicontainer.runtime import hooks
 
@@ -93,12 +103,26 @@ def destroy(container: OciContainer, warn: Callable[[str], None]) -> None:
         warn(message)
 
 
+def _remove(folder: str) -> bool:
+    """Removes the container's folder; False if somebody else has, who then runs the hooks."""
+    try:
+        for name in os.listdir(folder):
+            try:
+                os.unlink(f"{folder}/{name}")
+            except FileNotFoundError:
+                continue
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _end(container: OciContainer) -> None:
     """Kills every process, waits for their end, and removes the cgroup."""
     init = first(container)
     try:
         if init >= 0:
-            calls.pidfd_send_signal(init, SIGKILL)
+            _kill(init)
         cgroup = container.cgroup()
         exists = cgroup.exists()
         if exists:
@@ -110,6 +134,14 @@ def _end(container: OciContainer) -> None:
     finally:
         if init >= 0:
             os.close(init)
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        send(pidfd, SIGKILL)
+    except KernelError as e:
+        if e.errno != ESRCH:  # it has ended by itself
+            raise
 
 
 def _wait(init: int, container: OciContainer) -> None:

@@ -6,7 +6,7 @@ state.py says what lies on disk.
 from __future__ import annotations
 
 import os
-from time import time_ns
+from time import gmtime, strftime, time_ns
 
 from minicontainer.cgroup.group import Cgroup
 from minicontainer.errors import StartError, UsageError
@@ -93,6 +93,7 @@ def create(
             "created": _now(),
             "annotations": spec.get("annotations") or {},
             "cgroup": path,
+            "freezers": cgroup.freezers(),
             "own_pids": any(n["type"] == "pid" and not n.get("path") for n in spec.get("linux", {}).get("namespaces", ())),
             "hooks": any((spec.get("hooks") or {}).values()),
             "start_hook": plan.first_start_hook,
@@ -181,7 +182,5 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def _now() -> str:
-    from datetime import UTC, datetime
-
     seconds, rest = divmod(time_ns(), 1_000_000_000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09}Z"
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(seconds))}.{rest:09}Z"

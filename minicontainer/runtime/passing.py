@@ -7,6 +7,7 @@ import os
 from minicontainer.errors import UsageError
 
 _FIRST = 3
+_MOST = 48  # beside the stub's own there is room for 64 (spawn.c)
 
 
 def passed(preserve: int) -> tuple[list[int], list[str]]:
@@ -16,6 +17,8 @@ def passed(preserve: int) -> tuple[list[int], list[str]]:
     """
     listening = _listening()
     count = listening + preserve
+    if preserve < 0 or count > _MOST:
+        raise UsageError(f"{count} descriptors can't be passed on", f"at most {_MOST}")
     for fd in range(_FIRST, _FIRST + count):
         if not _given(fd):
             raise UsageError(

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from minicontainer.runtime.launch import Launch
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_FROZEN = (b"1", b"FROZEN", b"FREEZING")
 _LONGEST_ID = 255  # it names a folder
 
 
 class OciContainer:
     """A container by id below root. state is state.json's content: ociVersion, bundle, rootfs, created, annotations, cgroup,
-    pid (0 before there is a process) and pid_start (processes.start_time)."""
+    freezers (cgroup.Cgroup), pid (0 before there is a process), pid_start (processes.start_time), own_pids (whether it has a pid
+    namespace of its own), hooks (whether it has any), start_hook (Plan.first_start_hook)."""
 
     __slots__ = ("dir", "ident", "launch", "state")
 
@@ -48,9 +50,13 @@ class OciContainer:
             return "stopped"
         if os.path.exists(f"{self.dir}/new.fifo"):
             return "creating"
-        if os.path.exists(f"{self.dir}/exec.fifo"):
-            return "created"
-        return "paused" if self.cgroup().frozen() else "running"
+        if self.frozen():
+            return "paused"
+        return "created" if os.path.exists(f"{self.dir}/exec.fifo") else "running"
+
+    def frozen(self) -> bool:
+        """Whether its cgroup is frozen, found out without what knows about cgroups."""
+        return any(_read(path) in _FROZEN for path in self.state["freezers"])
 
     def _locked(self) -> bool:
         """Whether the `create` that makes it is alive: it holds the lock of the folder until it ends."""
@@ -110,6 +116,15 @@ class OciContainer:
         os.rename(f"{self.dir}/.state.json", f"{self.dir}/state.json")
 
 
+def _read(path: str) -> bytes:
+    """What a file of a cgroup says; b"" if it is gone."""
+    try:
+        with open(path, "rb", buffering=0) as f:
+            return f.read().strip()
+    except OSError:
+        return b""
+
+
 def silently(text: str) -> None:
     """Takes a warning that nobody wants to hear."""
 
@@ -160,7 +175,7 @@ def load(root: str, ident: str) -> OciContainer:
             raise NotFound("container does not exist") from None
         # Killed between mkdir and the first save: there is nothing yet but the folder.
         names = ("ociVersion", "bundle", "rootfs", "created", "annotations", "cgroup", "hooks")
-        state = {**dict.fromkeys(names, ""), "pid": 0, "own_pids": True}
+        state = {**dict.fromkeys(names, ""), "pid": 0, "own_pids": True, "freezers": []}
     return OciContainer(root, ident, state)
 
 

@@ -201,3 +201,23 @@ print(os.waitstatus_to_exitcode(status))
         [sys.executable, "-c", code, *oci.command()], cwd=oci.bundle, stdout=subprocess.PIPE, text=True, timeout=60, check=True
     ).stdout
     assert out == "0 b'out\\n' b''\n5\n"
+
+
+def test_a_created_container_that_is_paused_starts_when_it_is_resumed(oci: Oci) -> None:
+    oci.write("sleep", "600")
+    oci.ok("create", "one")
+    oci.ok("pause", "one")
+    assert status(oci) == "paused"
+    assert "cannot start a container in the paused state" in oci.do("start", "one").err
+    oci.ok("resume", "one")
+    assert status(oci) == "created"
+    oci.ok("start", "one")
+
+
+def test_of_deletes_at_once_none_stumbles_and_the_hooks_run_once(oci: Oci) -> None:
+    oci.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo once >>{oci.folder}/hooks"]}]}
+    oci.running()
+    commands = [subprocess.Popen(oci.command("delete", "--force", "one"), stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [command.communicate(timeout=60)[1] for command in commands]
+    assert [command.returncode for command in commands] == [0] * 4, said
+    assert (oci.folder / "hooks").read_text() == "once\n"

@@ -260,6 +260,9 @@ def test_a_folder_through_our_descriptors_is_not_to_be_had(oci: Oci) -> None:
     (oci.rootfs / "way").symlink_to("/proc/self/fd/7")
     assert oci.run("pwd", cwd="/way").code != 0
     assert not oci.left()
+    oci.running("sleep", "600", cwd="/")
+    for folder in ("/way", *(f"/proc/self/fd/{number}" for number in (3, 7, 8, 12))):
+        assert oci.do("exec", "--cwd", folder, "one", "sh", "-c", "ls ../../..").code == 255
 
 
 def test_without_arguments_there_is_no_container(oci: Oci) -> None:

@@ -20,7 +20,7 @@ from minicontainer.runtime.process import candidates, foreign_streams
 from minicontainer.runtime.seccomp import check_listener
 from minicontainer.stub import ops as op
 
-STATE = {"ociVersion": "1.2.0", "bundle": "/b", "rootfs": "/b/r", "created": "", "annotations": {}, "cgroup": "/c", "pid": 0,
+STATE = {"ociVersion": "1.2.0", "bundle": "/b", "rootfs": "/b/r", "created": "", "annotations": {}, "cgroup": "/c", "freezers": [], "pid": 0,
          "own_pids": True, "hooks": False, "start_hook": 0}  # fmt: skip
 
 
