@@ -109,6 +109,12 @@ def make_exec_plan(
     return plan
 
 
+def _affinity(ops: Ops, cpus: str, *, why: str) -> None:
+    from minicontainer.runtime import scheduling
+
+    scheduling.affinity(ops, cpus, why=why)
+
+
 def _join(ops: Ops, target: Slot, flags: int, mapped: bool) -> None:
     """Into these namespaces of the container; into the user namespace as its root."""
     if mapped:

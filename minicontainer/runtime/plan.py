@@ -161,7 +161,7 @@ def make_plan(
     plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
     needed = (plan.sync, plan.fifo, *(plan.hook_streams.slots if plan.hook_streams else ()))
     process.descriptors(ops, plan.passed, [slot for slot in needed if slot])
-    _scheduling(ops, spec["process"], linux)
+    schedule(ops, spec["process"], linux)
     filter_ = {"seccomp": seccomp, "seccomp_flags": seccomp_flags, "sync": plan.sync}
     plan.listener = process.identity(
         ops,
@@ -257,7 +257,8 @@ def _hooks(plan: Plan, spec: dict, name: str) -> None:
         hooks.inside(plan.container, spec, name, plan.hook_streams)
 
 
-def _scheduling(ops: Ops, wanted: dict, linux: dict) -> None:
+def schedule(ops: Ops, wanted: dict, linux: dict) -> None:
+    """process.scheduler, ioPriority, linux.personality, memoryPolicy: most containers have none, and don't pay the import."""
     if any(wanted.get(field) for field in ("scheduler", "ioPriority")) or linux.get("personality") or linux.get("memoryPolicy"):
         from minicontainer.runtime import scheduling
 
