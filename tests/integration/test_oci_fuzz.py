@@ -83,7 +83,6 @@ EVERYTHING["linux"].update(
     uidMappings=_MAPPINGS,
     gidMappings=_MAPPINGS,
     timeOffsets={"monotonic": {"secs": 1, "nanosecs": 1}, "boottime": {"secs": -1}},
-    netDevices={"fuzz0": {"name": "eth7"}},
     memoryPolicy={"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
 )
 EVERYTHING["linux"]["namespaces"] += [{"type": "user"}, {"type": "time"}]
@@ -241,7 +240,7 @@ def test_any_process_is_planned_or_refused(todo: list) -> None:
     process = changed(FULL["process"], todo)
     try:
         check_process(process)
-        carried(make_exec_plan({"process": process}, ident="one", pid=1, pidfd=7, cgroup=cgroup_of("/mc-fuzz/one")))
+        carried(make_exec_plan({"process": process}, ident="one", pid=os.getpid(), pidfd=7, cgroup=cgroup_of("/mc-fuzz/one")))
     except MinicontainerError as e:
         assert e.message
 
@@ -289,7 +288,8 @@ def test_any_config_becomes_a_container_or_nothing(oci: Oci) -> None:
         (oci.bundle / "config.json").write_text(json.dumps(config))
         done = oci.fenced("create", "one")
         assert done.code in outcomes and "Traceback" not in done.err and "internal error" not in done.err, done
-        assert done.err.count("\n") == done.code, done
+        lines = [line for line in done.err.splitlines() if "level=warning" not in line]
+        assert len(lines) == done.code, done
         outcomes[done.code] += 1
         if done.code == 0:
             oci.ok("delete", "--force", "one")
