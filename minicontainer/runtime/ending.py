@@ -63,7 +63,7 @@ def send(pidfd: int, sig: int) -> None:
     try:
         pidfd_send_signal(pidfd, sig)
     except OSError as e:
-        raise KernelError("pidfd_send_signal", "", e.errno) from None
+        raise KernelError("pidfd_send_signal", "", e.errno or 0) from None
 
 
 def _signal_all(cgroup: Cgroup, sig: int) -> None:
