@@ -52,7 +52,7 @@ def rootfs_tarball(path: str) -> None:
             content = b""
             while len(content) < size:
                 at = chance.randrange(len(source) - 1000)
-                content += source[at:at + size - len(content)]
+                content += source[at : at + size - len(content)]
             member = tarfile.TarInfo(f"{directory.name}/file-{number}.dat")
             member.size = size
             member.mtime = 1_700_000_000 + number
@@ -95,8 +95,13 @@ def measure(runs: int) -> dict[str, object]:
         finally:
             docker.stop()
     ours_seconds, docker_seconds = (statistics.median(seconds[name]) for name in ("ours", "docker"))
-    return {"name": f"import of {FILES} files, {TOTAL_BYTES >> 20} MiB", "ours_seconds": round(ours_seconds, 3),
-            "docker_seconds": round(docker_seconds, 3), "ratio": round(ours_seconds / docker_seconds, 3), "runs": runs}
+    return {
+        "name": f"import of {FILES} files, {TOTAL_BYTES >> 20} MiB",
+        "ours_seconds": round(ours_seconds, 3),
+        "docker_seconds": round(docker_seconds, 3),
+        "ratio": round(ours_seconds / docker_seconds, 3),
+        "runs": runs,
+    }
 
 
 if __name__ == "__main__":

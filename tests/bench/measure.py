@@ -22,6 +22,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 STRAGGLER_SECONDS = 5.0
 STRAGGLER_POLL_SECONDS = 0.002
 
+REAP: list[str] = []  # in the place of a command
 RESULT = "iidd"  # exit code, whether processes were left, wall seconds, CPU seconds
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -44,14 +45,29 @@ class Sample:
 class Contestant:
     """Something to time. command is called for each run, because each may need a name of its own.
 
-    namespaces: descriptors of namespaces to be in while it runs.
+    It gives one command line, or several: they are run one after the other (REAP between them waits for what they left
+    running, off the clock), or all at once. namespaces: descriptors of namespaces to be in while they run.
     """
 
-    def __init__(self, name: str, command: Callable[[], list[str]], namespaces: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], list[str]] | Callable[[], list[list[str]]],
+        namespaces: Sequence[int] = (),
+        *,
+        at_once: bool = False,
+    ) -> None:
         self.name = name
         self.command = command
         self.namespaces = namespaces
+        self.at_once = at_once
         self.samples: list[Sample] = []
+
+    def run(self) -> Sample:
+        """One run, not kept."""
+        given = self.command()
+        commands = [given] if given and isinstance(given[0], str) else given
+        return run(commands, self.namespaces, at_once=self.at_once)  # type: ignore[arg-type]  # lists of words by now
 
     @property
     def wall_seconds(self) -> float:
@@ -62,37 +78,38 @@ class Contestant:
         return statistics.median(sample.cpu_seconds for sample in self.samples)
 
 
-def run(command: list[str], namespaces: Sequence[int] = ()) -> Sample:
-    """Run a command once with its output thrown away. Raises BenchError when it fails or leaves processes behind.
+def run(commands: list[list[str]], namespaces: Sequence[int] = (), *, at_once: bool = False) -> Sample:
+    """Run commands with their output thrown away. Raises BenchError when one fails or processes are left behind.
 
-    A forked process of its own does it, as the command's subreaper: what the command leaves running becomes that
-    process's child, so its CPU time counts too (when it ends soon), while the wall time is the command's alone.
+    A forked process of its own does it, as the commands' subreaper: what they leave running becomes that process's
+    child, so its CPU time counts too (when it ends soon), while the wall time is the commands' alone.
     """
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as errors:
         watcher = os.fork()
         if watcher == 0:
             try:
-                os.write(writing, struct.pack(RESULT, *watch(command, namespaces, errors.fileno())))
+                os.write(writing, struct.pack(RESULT, *watch(commands, namespaces, errors.fileno(), at_once)))
             finally:
                 os._exit(0)
         os.close(writing)
         result = os.read(reading, struct.calcsize(RESULT))
         os.close(reading)
         os.waitpid(watcher, 0)
+        words = " ".join(commands[0])
         if not result:
-            raise BenchError(f"{' '.join(command)}: could not be started")
+            raise BenchError(f"{words}: could not be started")
         exit_code, left, wall_seconds, cpu_seconds = struct.unpack(RESULT, result)
         if exit_code or left:
             errors.seek(0)
             what = f"exit status {exit_code}" if exit_code else "left processes running"
             message = errors.read().decode(errors="replace").strip()
-            raise BenchError(f"{' '.join(command)}: {what}\n{message[-1000:]}")
+            raise BenchError(f"{words}: {what}\n{message[-1000:]}")
     return Sample(wall_seconds, cpu_seconds)
 
 
-def watch(command: list[str], namespaces: Sequence[int], errors: int) -> tuple[int, int, float, float]:
-    """What run() forks: enters the namespaces, starts the command, and waits for it and for what it left behind."""
+def watch(commands: list[list[str]], namespaces: Sequence[int], errors: int, at_once: bool) -> tuple[int, int, float, float]:
+    """What run() forks: enters the namespaces, starts the commands, and waits for them and for what they left behind."""
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     for descriptor in namespaces:
@@ -103,11 +120,25 @@ def watch(command: list[str], namespaces: Sequence[int], errors: int) -> tuple[i
         (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
         (os.POSIX_SPAWN_DUP2, errors, 2),
     ]
-    started = time.perf_counter()
-    pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
-    _, status, usage = os.wait4(pid, 0)
-    wall_seconds = time.perf_counter() - started
-    cpu_seconds = usage.ru_utime + usage.ru_stime
+    exit_code, wall_seconds, cpu_seconds = 0, 0.0, 0.0
+    for group in [commands] if at_once else [[command] for command in commands]:
+        if group == [REAP]:
+            cpu_seconds += reap()[1]
+            continue
+        started = time.perf_counter()
+        pids = [os.posix_spawn(command[0], command, os.environ, file_actions=actions) for command in group]
+        for pid in pids:
+            _, status, usage = os.wait4(pid, 0)
+            cpu_seconds += usage.ru_utime + usage.ru_stime
+            exit_code = exit_code or os.waitstatus_to_exitcode(status)
+        wall_seconds += time.perf_counter() - started
+    left, more = reap()
+    return exit_code, left, wall_seconds, cpu_seconds + more
+
+
+def reap() -> tuple[int, float]:
+    """Waits for all that commands have left running: whether that did not end in time, and its CPU seconds."""
+    cpu_seconds = 0.0
     deadline = time.monotonic() + STRAGGLER_SECONDS
     try:
         while time.monotonic() < deadline:
@@ -116,15 +147,15 @@ def watch(command: list[str], namespaces: Sequence[int], errors: int) -> tuple[i
             if not pid:
                 time.sleep(STRAGGLER_POLL_SECONDS)
     except ChildProcessError:
-        return os.waitstatus_to_exitcode(status), 0, wall_seconds, cpu_seconds
-    return os.waitstatus_to_exitcode(status), 1, wall_seconds, cpu_seconds
+        return 0, cpu_seconds
+    return 1, cpu_seconds
 
 
 def interleaved(contestants: Sequence[Contestant], runs: int, pause_seconds: float) -> None:
     """Run all of them in turn, `runs` times after one that isn't counted; fills their samples."""
     for contestant in contestants:
-        run(contestant.command(), contestant.namespaces)
+        contestant.run()
     for _ in range(runs):
         for contestant in contestants:
             time.sleep(pause_seconds)
-            contestant.samples.append(run(contestant.command(), contestant.namespaces))
+            contestant.samples.append(contestant.run())

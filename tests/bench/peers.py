@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 from itertools import count
 
-from measure import BenchError, Contestant
+from measure import REAP, BenchError, Contestant
 
 from tests.clients.dockerd import Dockerd
 from tests.clients.namespaces import namespace
@@ -24,6 +24,7 @@ from tests.clients.ours import Ours
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 INSTALLED = f"{REPOSITORY}/build/bench/bin/minicontainer"  # `make bench` puts it there
+INSTALLED_OCI = f"{INSTALLED}-oci"
 IMAGE = "busybox"
 FILES_IMAGE = "files-{files}"
 FILE_BYTES = 1024
@@ -79,19 +80,57 @@ class Bundle:
         with open(f"{self.directory}/config.json", "w") as file:
             json.dump(config, file)
 
-    def runc(self) -> Contestant:
-        return Contestant("runc", lambda: self.run_command(program("runc", "runc")))
+    def runtimes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Program and namespaces to be in by name: ours, runc, crun.
 
-    def crun(self) -> Contestant:
-        """crun refuses hybrid cgroups, so there it runs in a mount namespace that lacks the unified hierarchy."""
-        if os.path.exists(UNIFIED):
+        crun refuses hybrid cgroups, so there it runs in a mount namespace that lacks the unified hierarchy.
+        """
+        if os.path.exists(UNIFIED) and not self.namespaces:
             script = f"mount --make-rprivate / && umount {UNIFIED}"
             self.namespaces.append(namespace("mnt", script))
-        return Contestant("crun", lambda: self.run_command(program("crun", "crun")), tuple(self.namespaces))
+        return {
+            "minicontainer-oci": (INSTALLED_OCI, ()),
+            "runc": (program("runc", "runc"), ()),
+            "crun": (program("crun", "crun"), tuple(self.namespaces)),
+        }
+
+    def runc(self) -> Contestant:
+        return self.running("runc")
+
+    def crun(self) -> Contestant:
+        return self.running("crun")
+
+    def running(self, name: str) -> Contestant:
+        """`run` of a runtime."""
+        runtime, namespaces = self.runtimes()[name]
+        return Contestant(name, lambda: self.run_command(runtime), namespaces)
+
+    def at_once(self, name: str, count: int) -> Contestant:
+        """So many `run`s at the same time."""
+        runtime, namespaces = self.runtimes()[name]
+        return Contestant(name, lambda: [self.run_command(runtime) for _ in range(count)], namespaces, at_once=True)
+
+    def by_steps(self, name: str) -> Contestant:
+        """create, start and, when the container has ended, delete: what an engine calls."""
+        runtime, namespaces = self.runtimes()[name]
+
+        def commands() -> list[list[str]]:
+            ident = self.ident()
+            start = [runtime, "--root", f"{self.directory}/state"]
+            return [
+                [*start, "create", "--bundle", self.directory, ident],
+                [*start, "start", ident],
+                REAP,
+                [*start, "delete", ident],
+            ]
+
+        return Contestant(name, commands, namespaces)
+
+    def ident(self) -> str:
+        return f"bench-{os.getpid()}-{next(self.ids)}"
 
     def run_command(self, runtime: str) -> list[str]:
-        name = f"bench-{os.getpid()}-{next(self.ids)}"
-        return [runtime, "--root", f"{self.directory}/state", "run", "--bundle", self.directory, name]
+        return [runtime, "--root", f"{self.directory}/state", "run", "--bundle", self.directory, self.ident()]
 
     def close(self) -> None:
         for descriptor in self.namespaces:
@@ -101,8 +140,8 @@ class Bundle:
 class Docker(Dockerd):
     """docker run, with the images imported."""
 
-    def contestant(self, *flags: str, image: str = IMAGE) -> Contestant:
-        return Contestant("docker", lambda: self.command("run", "--rm", *flags, image, "true"))
+    def contestant(self, *flags: str, image: str = IMAGE, name: str = "docker") -> Contestant:
+        return Contestant(name, lambda: self.command("run", "--rm", *flags, image, "true"))
 
 
 class Minicontainer(Ours):
