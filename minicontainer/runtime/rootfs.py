@@ -140,7 +140,10 @@ class Rootfs:
         mapped = [self.linux.get("uidMappings") or (), self.linux.get("gidMappings") or ()]
         path = os.path.realpath(path)
         while path != "/":
-            s = os.stat(path)
+            try:
+                s = os.stat(path)
+            except OSError:
+                return False  # making the copy tells what is wrong with it
             owned = all(
                 any(m["hostID"] <= n < m["hostID"] + m["size"] for m in maps) for n, maps in zip((s.st_uid, s.st_gid), mapped)
             )

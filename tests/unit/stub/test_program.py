@@ -7,12 +7,13 @@ import errno
 import os
 import re
 import resource
+import socket
 from pathlib import Path
 
 import pytest
 
 from minicontainer.kernel import calls, spawn
-from minicontainer.kernel.flags import RESOLVE_BENEATH, O
+from minicontainer.kernel.flags import PROC_SUPER_MAGIC, RESOLVE_BENEATH, S_IF, O
 from minicontainer.runtime.launch import STUB
 from minicontainer.stub import ops, program
 from minicontainer.stub.ops import Blob, Op, PointerTo, Slot, execute, make, mkdir, openat2, store, syscall, wait, write_file
@@ -483,3 +484,53 @@ def test_the_failure_of_a_plan_is_read_without_its_ops(tmp_path: Path) -> None:
     _, _, p = run(mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/b", why=""))
     assert program.failure(bytes(p.code)) == (1, 3, errno.EEXIST)
     assert program.failure(bytes(run(mkdir(f"{tmp_path}/c", why=""))[2].code)) is None
+
+
+def test_what_a_name_is() -> None:
+    """Kind and device number of what is there, links not followed; anything else is EEXIST."""
+    dev = Slot("dev")
+    for name, kind, device, expected in (
+        ("null", S_IF["S_IFCHR"], os.makedev(1, 3), -1),
+        ("null", S_IF["S_IFCHR"], os.makedev(1, 5), 0),
+        ("null", S_IF["S_IFBLK"], os.makedev(1, 3), 0),
+        ("stdin", S_IF["S_IFCHR"], os.makedev(1, 3), 0),
+    ):
+        fd = os.open("/dev", os.O_PATH | os.O_DIRECTORY)
+        failed, results, _ = run(ops.check_node(dev, name, kind, device, why=""), fds={dev: fd})
+        os.close(fd)
+        assert failed == expected and (failed < 0 or results[0].errno == errno.EEXIST), name
+
+
+def test_on_what_file_system() -> None:
+    """By its magic, or by not having it; else EXDEV."""
+    for path, other, expected in (("/proc", False, -1), ("/dev", False, 0), ("/proc", True, 0), ("/dev", True, -1)):
+        where, fd = Slot("where"), os.open(path, os.O_PATH)
+        failed, results, _ = run(ops.check_filesystem(where, PROC_SUPER_MAGIC, other=other, why=""), fds={where: fd})
+        os.close(fd)
+        assert failed == expected and (failed < 0 or results[0].errno == errno.EXDEV), path
+
+
+def test_a_second_birth() -> None:
+    """The child goes on with the plan as a child of ours; its pidfd comes with the text; the first process ends well."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sync, word = Slot("sync"), Blob(b"went on")
+    p = Program([ops.clone(sync, 0, "born", why=""), syscall("write", sync, word, 7, why=""), wait(sync, why="")], {sync: 4})
+    shared = spawn.SharedMemory(p.code)
+    with open(STUB, "rb") as f:
+        stub = calls.sealed_memfd("stub", f.read())
+    pid, pidfd = spawn.spawn(stub, [0, 1, 2, shared.fd, theirs.fileno()], 0)
+    theirs.close()
+    said = {}
+    for _ in range(2):
+        text, control, _, _ = ours.recvmsg(64, 64)
+        said[text] = [int.from_bytes(data[:4], "little") for _, _, data in control]
+    assert set(said) == {b"born", b"went on"}
+    assert os.waitpid(pid, 0)[1] == 0
+    (child,) = said[b"born"]
+    ours.send(b"g")
+    ours.close()
+    ended = os.waitid(os.P_PIDFD, child, os.WEXITED)
+    assert ended and ended.si_pid != pid and ended.si_status == 122  # the plan's end without an execve
+    assert [r.state for r in p.results(shared.view)] == [DONE, DONE, DONE]
+    for fd in (pidfd, child, stub, shared.fd):
+        os.close(fd)
