@@ -207,7 +207,7 @@ class Cgroup(settings.Group):
             bpf.verify(self.directory("cgroup"))
 
     def _asks_bpf(self, resources: dict) -> bool:
-        return self.hierarchy.mode == "v2" and bool(resources.get("devices"))
+        return bool(self.hierarchy.unified) and self.hierarchy.mode == "v2" and bool(resources.get("devices"))
 
     # --- ops
 

@@ -101,6 +101,10 @@ def unified(resources: dict, group: Group) -> list[Setting]:
                 f"invalid configuration: cannot use unified on cgroup v1, which has the controller of {file} here",
                 "use the section of resources for it, or boot with cgroup v2",
             )
+        if not group.known(controller):
+            raise Unsupported(
+                f"unified {file}: this host has no cgroup controller {controller}", "see cgroup.controllers in /sys/fs/cgroup"
+            )
         need(group, controller, file, f"unified {file}", "see /sys/fs/cgroup of a group for the files there are")
         why = "asked for as it is, by name"
         out += [Setting(controller, file, line, f"unified {file}", why, _same_unified) for line in value.splitlines() or [""]]

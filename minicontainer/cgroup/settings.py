@@ -53,7 +53,7 @@ class Group:
     current(controller, file): the text of a file of the group as it is now, "" if the group is not made yet.
     parent(controller, file): the same of its nearest ancestor that has the file, "" if none has.
     has(controller, file): whether groups of this controller have such a file (a kernel option may be off).
-    is_v1(controller): whether a v1 tree has this controller.
+    known(controller), is_v1(controller): whether any tree has this controller, whether a v1 tree has it.
     """
 
     sys = "/sys"
@@ -65,6 +65,9 @@ class Group:
         raise NotImplementedError
 
     def has(self, controller: str, file: str) -> bool:
+        raise NotImplementedError
+
+    def known(self, controller: str) -> bool:
         raise NotImplementedError
 
     def is_v1(self, controller: str) -> bool:

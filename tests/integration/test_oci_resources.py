@@ -162,6 +162,30 @@ def test_exec_enters_a_group_below_when_asked(oci: Oci) -> None:
     assert pid > 0
 
 
+def writable_cgroup(oci: Oci) -> None:
+    oci.config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]})
+
+
+@pytest.mark.skipif(not V2, reason="cgroup v1 has processes in any group")
+def test_exec_follows_a_first_process_that_made_room_for_controllers(oci: Oci) -> None:
+    """As systemd does inside: it moves into a group below, and hands controllers down from the container's own group."""
+    writable_cgroup(oci)
+    moved = "cd /sys/fs/cgroup; mkdir foo; echo 1 >foo/cgroup.procs; echo +memory >cgroup.subtree_control; exec sleep 600"
+    oci.running("sh", "-c", moved)
+    until(lambda: "memory" in (group(oci, "memory") / "cgroup.subtree_control").read_text(), "the container has arranged itself")
+    assert oci.ok("exec", "one", "cat", "/proc/self/cgroup") == "0::/foo\n"
+
+
+@pytest.mark.skipif(not V2, reason="delegation is safe on cgroup v2 only (cgroups(7))")
+def test_the_group_belongs_to_the_containers_user_if_it_may_write_there(oci: Oci) -> None:
+    oci.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    script = "mkdir /sys/fs/cgroup/mine && echo made; echo 9 >/sys/fs/cgroup/pids.max"
+    assert "made" not in oci.run("sh", "-c", script).out
+    writable_cgroup(oci)
+    done = oci.run("sh", "-c", script)
+    assert done.out == "made\n" and "Permission denied" in done.err, "its own limits stay root's"
+
+
 def test_update_changes_what_is_named_and_remembers_it(oci: Oci) -> None:
     oci.config["linux"]["resources"].update(memory={"limit": 64 * MIB}, cpu={"quota": 20000, "period": 50000}, pids={"limit": 20})
     oci.running()
