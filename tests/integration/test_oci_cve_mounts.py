@@ -196,6 +196,36 @@ def test_console_is_not_what_the_image_says(oci: Oci, outside: Path, kind: str) 
         assert f.read() == pattern
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "node", "fifo"])
+def test_terminals_are_of_a_devpts(oci: Oci, kind: str) -> None:
+    """Without a devpts in the container, nothing of the image poses as one: no terminal is made from what lies there, by run or exec."""
+    oci.config["mounts"] = [m for m in oci.config["mounts"] if not m["destination"].startswith("/dev")]
+    _clear(oci, "dev")
+    (oci.rootfs / "dev/pts").mkdir(parents=True)
+    ptmx = oci.rootfs / "dev/pts/ptmx"
+    if kind == "file":
+        ptmx.write_text("x")
+    elif kind == "link":
+        ptmx.symlink_to("/proc/sys/kernel/core_pattern")
+    elif kind == "node":
+        os.mknod(ptmx, 0o020666, os.makedev(5, 2))
+    else:
+        os.mkfifo(ptmx)
+    oci.running(terminal=False)
+    commands = [oci.command("exec", "-t", "one", "echo", "it has a terminal")]
+    oci.config["process"]["terminal"] = True
+    oci.config["linux"]["cgroupsPath"] += "-two"
+    oci.write("echo", "it has a terminal")
+    commands.append(oci.command("run", "--bundle", str(oci.bundle), "two"))
+    for command in commands:
+        terminal = Terminal(command)
+        try:
+            assert terminal.wait() in (1, 255), terminal.shown
+            assert b"it has a terminal" not in terminal.shown and b"Traceback" not in terminal.shown
+        finally:
+            terminal.close()
+
+
 @pytest.mark.parametrize("way", ["relative", "absolute"])
 def test_volume_whose_folders_are_swapped_meanwhile(oci: Oci, outside: Path, way: str) -> None:
     """CVE-2021-30465 as a race: in a volume shared with another container a folder and a symlink to the host change places all the time.
