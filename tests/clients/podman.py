@@ -20,6 +20,7 @@ SETTINGS = """\
 default_ulimits = ["nofile=10000:10000", "nproc=10000:10000"]
 log_driver = "k8s-file"
 """
+EMPTY = (("/run", "755"), ("/var/lib", "755"), ("/dev/shm", "1777"))
 
 
 def missing() -> str:
@@ -46,17 +47,22 @@ class Podman(Engine):
 
     def start(self) -> None:
         """Make the namespaces."""
-        script = "".join(f"mount -t tmpfs none {path}\n" for path in ("/run", "/var/lib", "/dev/shm"))
-        for kind in ("subuid", "subgid"):  # what podman shares out with --userns auto
-            with open(f"{self.directory}/{kind}", "w") as file:
-                file.write("containers:200000:1000000\n")
-            script += f"touch /etc/{kind}\nmount --bind {self.directory}/{kind} /etc/{kind}\n"
+        script = "".join(f"mount -t tmpfs -o mode={mode} none {path}\n" for path, mode in EMPTY)
+        for name, text in self.files().items():
+            with open(f"{self.directory}/{name}", "w") as file:
+                file.write(text)
+            script += f"mount --bind {self.directory}/{name} /etc/{name}\n"
+        script += f"install -d -o {Rootless.USER} -m 700 {Rootless.RUN}\n"
         self.mounts = namespace("mnt", script)
         self.network = namespace("net", "ip link set lo up")
 
+    def files(self) -> dict[str, str]:
+        """What it finds in /etc, by name: the ids that podman shares out with --userns auto."""
+        return dict.fromkeys(("subuid", "subgid"), "containers:200000:1000000\n")
+
     def beside(self, runtime: str) -> Podman:
         """The same podman with another runtime."""
-        other = object.__new__(Podman)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, runtime=runtime)
         return other
 
@@ -88,5 +94,44 @@ class Podman(Engine):
     def stop(self) -> None:
         """Remove what is there, and give the namespaces up."""
         self.clean()
+        os.close(self.mounts)
+        os.close(self.network)
+
+
+class Rootless(Podman):
+    """podman of an ordinary user, who exists in the mount namespace only, with ids of its own to share out."""
+
+    USER = 4321  # its uid and gid
+    FIRST = 500000  # of the ids that it shares out
+    RUN = f"/run/user/{USER}"
+
+    def __init__(self, directory: str, settings: str, runtime: str) -> None:
+        super().__init__(directory, settings, runtime)
+        os.mkdir(f"{directory}/home")
+        os.chown(f"{directory}/home", self.USER, self.USER)
+
+    def files(self) -> dict[str, str]:
+        shared = dict.fromkeys(("subuid", "subgid"), f"rootless:{self.FIRST}:65536\n")
+        with open("/etc/passwd") as users, open("/etc/group") as groups:
+            passwd = f"{users.read()}rootless:x:{self.USER}:{self.USER}::{self.directory}/home:/bin/sh\n"
+            group = f"{groups.read()}rootless:x:{self.USER}:\n"
+        return {"passwd": passwd, "group": group, **shared}
+
+    def command(self, *words: str) -> list[str]:
+        user = ["setpriv", "--reuid", str(self.USER), "--regid", str(self.USER), "--clear-groups"]
+        settings = {
+            "PATH": os.environ["PATH"],
+            "HOME": f"{self.directory}/home",
+            "XDG_RUNTIME_DIR": self.RUN,
+            "CONTAINERS_CONF": self.configuration,
+        }
+        environment = ["env", "-i", *(f"{name}={value}" for name, value in settings.items())]
+        how = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--storage-driver", "vfs", "--runtime", self.runtime]
+        return self.inside(*user, *environment, "sh", "-c", 'cd && exec "$@"', "sh", "podman", *how, *words)
+
+    def stop(self) -> None:
+        """As for root; and podman's process that keeps the user namespace is told to end."""
+        self.clean()
+        self.cli("system", "migrate")
         os.close(self.mounts)
         os.close(self.network)
