@@ -8,7 +8,7 @@ from struct import pack
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import DEVPTS_SUPER_MAGIC, RESOLVE_NO_SYMLINKS, S_IF, O
 from minicontainer.runtime.builder import IN_ROOT
-from minicontainer.runtime.rootfs import ENOENT, Rootfs, clean
+from minicontainer.runtime.rootfs import ENOENT, NOEXEC, NOSUID, Rootfs, clean
 from minicontainer.stub.ops import Blob, Slot, check_filesystem, check_node, send_fd
 
 EEXIST = 17
@@ -79,6 +79,7 @@ def _node(root: Rootfs, where: Slot, name: str, path: str, kind: str, mode: int,
     if root.names.mapped and kind != "S_IFIFO":
         source = _of_host(path, kind, number)
         tree = root.outside.clone_tree(None, source, why=f"the host's {source}: no node can be made in a user namespace")
+        root.outside.set_attributes(tree, on=NOSUID | NOEXEC, why="a device is no program")
         ops.attach(tree, ops.make(where, name, file=True, mode=0o666, why=f"where /{path} goes"), why=why)
         return False
     ops.call("mknodat", where, name, S_IF[kind] | mode, number, ok=(EEXIST,), why=why)

@@ -79,8 +79,6 @@ class Mounting:
         """The mounts of the spec, in its order."""
         for m in mounts:
             options = MountOptions(m.get("options") or [])
-            if clean(m["destination"]) == ".":
-                raise UsageError(f'mount "{m["destination"]}": the root can\'t be mounted over', "set root.path instead")
             if _is_bind(m, options):
                 self._bind(m, options)
             elif options.remount:
@@ -110,6 +108,15 @@ class Mounting:
             ops.append(check_filesystem(target, PROC_SUPER_MAGIC, other=True, why=f"{m['destination']} is no way into /proc"))
         return target
 
+    def _attach(self, mount: Slot, m: dict, *, file: bool = False, options: MountOptions | None = None) -> None:
+        """A mount gets its place; one on / becomes the root that all later ones go into."""
+        target = self._target(m, file=file)
+        if options and options.copy_up:
+            self._copy_up(target, mount, clean(m["destination"]), m["type"])
+        self.ops.attach(mount, target, why=f"{m['destination']} is in its place")
+        if clean(m["destination"]) == ".":
+            self.root.root = mount
+
     # -- file systems ----------------------------------------------------------------------------------------------------------
 
     def _filesystem(self, m: dict, options: MountOptions) -> None:
@@ -132,10 +139,7 @@ class Mounting:
                 data += _owned_by_root(root.linux)
             why = f"/{destination}: {_WHY.get(fstype, f'a new {fstype}')}"
             mount = out.filesystem(fstype, data, attr, source=m.get("source") or fstype, why=why)
-        target = self._target(m)
-        if options.copy_up:
-            self._copy_up(target, mount, destination, fstype)
-        ops.attach(mount, target, why=f"/{destination} is in its place")
+        self._attach(mount, m, options=options)
         self._propagation(ops, mount, options, destination)
         if later:
             root.readonly_later.append((mount, f"/{destination}"))
@@ -211,8 +215,7 @@ class Mounting:
             # As the kernel does for a new mount namespace: what is mounted in there never shows outside (CL_SHARED_TO_SLAVE).
             out.set_attributes(tree, propagation=MS["MS_SLAVE"], recursive=True, why="a user namespace's mounts stay in it")
         self._propagation(out, tree, options, m["destination"])
-        target = self._target(m, file=not is_directory)
-        self.ops.attach(tree, target, why=f"{m['destination']} is in its place")
+        self._attach(tree, m, file=not is_directory)
 
     def _is_directory(self, source: str, destination: str) -> bool:
         try:

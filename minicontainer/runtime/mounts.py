@@ -57,7 +57,7 @@ class MountOptions:
         elif option[:1] == "r" and option[1:] in _PROPAGATION:
             self.rec_propagation = _PROPAGATION[option[1:]]
         elif option in ("bind", "rbind"):
-            self.bind, self.recursive = True, option == "rbind"
+            self.bind, self.recursive = True, self.recursive or option == "rbind"
         elif option == "remount":
             self.remount = True
         elif option == "tmpcopyup":

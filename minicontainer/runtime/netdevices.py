@@ -67,7 +67,7 @@ class NetDevices(Network):
 
     def container(self, sock: Slot) -> list[Op]:
         """Ops in the container: the addresses that the kernel took from the devices on their way, and up."""
-        ops: list[Op] = []
+        ops = [] if self._joined else super().container(sock)
         for _, new, _, inside, addresses in self._devices:
             for body in addresses:
                 data = netlink.message(

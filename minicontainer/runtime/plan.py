@@ -15,6 +15,8 @@ Explain, dry run, timings and errors are all views of these lists; there is no o
 
 from __future__ import annotations
 
+from struct import pack
+
 from minicontainer.cgroup.memory import ignored
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import CLONE
@@ -24,7 +26,7 @@ from minicontainer.runtime.cgroups import cgroup_owner, resources_of
 from minicontainer.runtime.mounting import Mounting
 from minicontainer.runtime.namespaces import FLAGS, JOINED, Births, Namespaces, groups_denied, join
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
-from minicontainer.stub.ops import Blob, Op, Slot, wait
+from minicontainer.stub.ops import Blob, Op, Slot, rtnl, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from minicontainer.runtime.hooks import Streams
 
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
+# rtnetlink(7): a request that sets the flags of the first interface, the loopback, to be acknowledged
+_LOOPBACK_UP = pack("IHHII BxHiII", 32, 16, 1 | 4, 1, 0, 0, 0, 1, 1, 1)
 
 
 class Network:
-    """What a network contributes to a plan.
+    """What a network contributes to a plan; this one, nothing but the loopback of a new network namespace.
 
     host(pid) -> ops after the clone; container(socket) -> ops in the container; each may be empty.
     """
@@ -47,7 +51,7 @@ class Network:
 
     def container(self, sock: Slot) -> list[Op]:
         """Ops in the container, over an rtnetlink socket in its network namespace."""
-        return []
+        return [rtnl(sock, _LOOPBACK_UP, "ip link set lo up", why="127.0.0.1 is there, as in every network")]
 
 
 class Plan:
@@ -142,6 +146,7 @@ def make_plan(
     enter = _host_half(plan, spec, names, cgroup, network)
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}" if new_keyring else "")
+    enter.append(process.every_cpu())
     if not names.twice:
         ops.extend(enter)
         join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one

@@ -20,11 +20,17 @@ def parts(key: str) -> list[str]:
     return names
 
 
-def check(settings: dict[str, str], namespaces: dict[str, str]) -> None:
-    """Wrong if one of the settings is the host's. namespaces: path ("" for a new one) by type, of those not shared."""
-    for key in settings:
+def check(settings: dict[str, str], namespaces: dict[str, str], domainname: str) -> None:
+    """Wrong if one of the settings is the host's, or says otherwise than the spec's field domainname.
+
+    namespaces: path ("" for a new one) by type, of those not shared.
+    """
+    for key, value in settings.items():
         try:
-            _check(".".join(parts(key)), namespaces)
+            name = ".".join(parts(key))
+            _check(name, namespaces)
+            if name == "kernel.domainname" and domainname not in ("", value):
+                raise Wrong(f'sysctl {shown(name)} is not allowed as it conflicts with the OCI "domainname" field', "use it")
         except Wrong as e:
             raise e.within(key, "sysctl", "linux")  # noqa: B904  # the very same error
 

@@ -190,7 +190,7 @@ def _clocks(spec: dict, linux: dict, namespaces: dict) -> None:
 
 
 def _sysctls(spec: dict, linux: dict, namespaces: dict) -> None:
-    sysctl.check(linux.get("sysctl", {}), namespaces)
+    sysctl.check(linux.get("sysctl", {}), namespaces, spec.get("domainname", ""))
 
 
 def _net_devices(spec: dict, linux: dict, namespaces: dict) -> None:

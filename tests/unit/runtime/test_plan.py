@@ -13,6 +13,7 @@ import pytest
 from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import (
     AT_FDCWD,
+    AT_RECURSIVE,
     CAPABILITIES,
     CLONE,
     MS,
@@ -421,3 +422,24 @@ def test_what_is_hidden_of_an_image_is_looked_at_again() -> None:
     check = next(op for op in ops if op.call == "fstatfs" and "/secret is hidden" in op.why)
     assert check.args[1] == 0x01021994
     assert ops.index(check) > max(i for i, op in enumerate(ops) if op.call == "move_mount" and "/secret" in op.why)
+
+
+def test_a_new_network_namespace_has_its_loopback() -> None:
+    """As with runc, also without a network of the engine's: 127.0.0.1 is there. Not in one that is joined."""
+    assert [op.args[1].text for op in planned().container if op.call == "rtnetlink"] == ["ip link set lo up"]
+    joined = planned(lambda s: s["linux"].update(namespaces=[{"type": "mount"}, {"type": "network", "path": "/proc/self/ns/net"}]))
+    assert not [op for op in joined.container if op.call == "rtnetlink"]
+
+
+def test_a_mount_on_the_root_is_what_later_ones_go_into() -> None:
+    """The pivot goes there too."""
+    mounts = [
+        {"destination": "/", "type": "bind", "source": "/tmp", "options": ["rbind", "bind"]},
+        {"destination": "/x", "type": "tmpfs"},
+    ]
+    ops = planned(lambda s: s.update(mounts=mounts)).container
+    tree = next(op for op in ops if op.call == "open_tree" and op.args[1] == "/tmp")
+    assert tree.args[2] & AT_RECURSIVE, "bind behind rbind takes nothing back"
+    place = next(op for op in ops if op.call == "make" and op.args[1] == "x")
+    assert place.args[0] is tree.out
+    assert ops[at(ops, "pivot_root") - 1].args[0] is tree.out

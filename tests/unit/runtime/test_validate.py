@@ -324,3 +324,14 @@ def test_processes_and_resources_by_themselves() -> None:
         check_process({"args": ["x"], "cwd": "proc/self/fd/7"})
     with pytest.raises(UsageError, match=r"^pids\.limit: must be a whole number"):
         check_resources({"pids": {"limit": "10"}})
+
+
+def test_a_domain_name_is_said_once() -> None:
+    """As field and as sysctl it may be the same, but no other."""
+    spec = docker()
+    spec.update(domainname="one")
+    spec["linux"].update(sysctl={"kernel.domainname": "one"})
+    check(spec)
+    spec["linux"].update(sysctl={"kernel.domainname": "two"})
+    with pytest.raises(UsageError, match=r"^linux\.sysctl.*conflicts"):
+        check(spec)
