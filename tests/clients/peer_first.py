@@ -66,8 +66,8 @@ def peer_first(script: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    """Wait until something is so; AssertionError with `what` when it does not come."""
+def until(true: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+    """Wait until something is so (the cgroup v2 guest is slow); AssertionError with `what` when it does not come."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
