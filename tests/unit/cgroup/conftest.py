@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from minicontainer.cgroup.group import Cgroup
 from minicontainer.cgroup.hierarchy import Hierarchy, detect
 
 V1 = "cpu,cpuacct cpuset memory devices freezer blkio pids hugetlb name=systemd".split()
@@ -40,6 +41,15 @@ class Host:
 
     def detect(self) -> Hierarchy:
         return detect(self.root, self.proc, self.sys)
+
+    def written(self, resources: dict, update: bool = False) -> list[tuple[str, str]]:
+        """(file, value) of each limit that create_ops or update_ops of the group "c" writes."""
+        group = Cgroup(self.detect(), "c")
+        return [
+            (os.path.basename(op.args[1]), op.args[2].decode())
+            for op in (group.update_ops if update else group.create_ops)(resources)
+            if op.call == "write_file" and os.path.dirname(op.args[1]).endswith("/minicontainer/c") and "new cpuset" not in op.why
+        ]
 
 
 @pytest.fixture

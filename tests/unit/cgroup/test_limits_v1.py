@@ -12,17 +12,6 @@ from minicontainer.errors import LimitError, Unsupported
 MIB = 1 << 20
 
 
-def written(host, resources, update=False) -> list[tuple[str, str]]:
-    """(file, value) of each limit that create_ops or update_ops writes."""
-    group = Cgroup(host.detect(), "c")
-    ops = (group.update_ops if update else group.create_ops)(resources)
-    return [
-        (os.path.basename(op.args[1]), op.args[2].decode())
-        for op in ops
-        if op.call == "write_file" and op.args[1].rpartition("/")[0].endswith("/minicontainer/c") and "new cpuset" not in op.why
-    ]
-
-
 @pytest.mark.parametrize(
     ("resources", "files"),
     [
@@ -68,7 +57,7 @@ def written(host, resources, update=False) -> list[tuple[str, str]]:
     ],
 )
 def test_each_resource_is_written_to_its_file(v1, resources, files):
-    assert written(v1, resources) == files
+    assert v1.written(resources) == files
 
 
 @pytest.mark.parametrize(
@@ -108,23 +97,23 @@ def test_what_is_wrong_or_impossible_is_said_before_anything_is_made(v1, resourc
 def test_a_partition_is_refused_as_a_disk(v1):
     v1.disk("8:1", partition=True)
     with pytest.raises(LimitError, match="is a partition"):
-        written(v1, {"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 1, "rate": 1}]}})
+        v1.written({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 1, "rate": 1}]}})
 
 
 def test_a_swap_limit_without_swap_accounting_is_an_error(v1):
     os.unlink(f"{v1.root}/memory/memory.memsw.limit_in_bytes")
     with pytest.raises(Unsupported, match="memory.memsw.limit_in_bytes"):
-        written(v1, {"memory": {"limit": MIB, "swap": 2 * MIB}})
-    assert written(v1, {"memory": {"limit": MIB}}) == [("memory.limit_in_bytes", str(MIB))]
+        v1.written({"memory": {"limit": MIB, "swap": 2 * MIB}})
+    assert v1.written({"memory": {"limit": MIB}}) == [("memory.limit_in_bytes", str(MIB))]
 
 
 def test_update_raises_memory_and_swap_before_memory(v1):
     v1.put("memory/minicontainer/c/memory.memsw.limit_in_bytes", f"{64 * MIB}\n")
-    assert [f for f, _ in written(v1, {"memory": {"limit": 128 * MIB, "swap": 256 * MIB}}, update=True)] == [
+    assert [f for f, _ in v1.written({"memory": {"limit": 128 * MIB, "swap": 256 * MIB}}, update=True)] == [
         "memory.memsw.limit_in_bytes",
         "memory.limit_in_bytes",
     ]
-    assert [f for f, _ in written(v1, {"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}, update=True)] == [
+    assert [f for f, _ in v1.written({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}}, update=True)] == [
         "memory.limit_in_bytes",
         "memory.memsw.limit_in_bytes",
     ]
@@ -133,12 +122,12 @@ def test_update_raises_memory_and_swap_before_memory(v1):
 def test_update_of_memory_alone_above_memory_and_swap_says_what_to_raise(v1):
     v1.put("memory/minicontainer/c/memory.memsw.limit_in_bytes", f"{64 * MIB}\n")
     with pytest.raises(LimitError, match="more than memory and swap together"):
-        written(v1, {"memory": {"limit": 65 * MIB}}, update=True)
+        v1.written({"memory": {"limit": 65 * MIB}}, update=True)
 
 
 def test_update_to_unlimited_memory_lifts_swap_first(v1):
     v1.put("memory/minicontainer/c/memory.memsw.limit_in_bytes", f"{64 * MIB}\n")
-    assert written(v1, {"memory": {"limit": -1}}, update=True) == [
+    assert v1.written({"memory": {"limit": -1}}, update=True) == [
         ("memory.memsw.limit_in_bytes", "-1"),
         ("memory.limit_in_bytes", "-1"),
     ]
@@ -149,4 +138,4 @@ def test_update_to_unlimited_memory_lifts_swap_first(v1):
 )
 def test_update_of_the_period_never_passes_through_a_higher_bandwidth(v1, period, order):
     v1.put("cpu,cpuacct/minicontainer/c/cpu.cfs_period_us", "100000\n")
-    assert [f for f, _ in written(v1, {"cpu": {"quota": 10000, "period": period}}, update=True)] == order
+    assert [f for f, _ in v1.written({"cpu": {"quota": 10000, "period": period}}, update=True)] == order

@@ -14,16 +14,6 @@ from minicontainer.errors import LimitError, Unsupported
 MIB = 1 << 20
 
 
-def written(host, resources, update=False) -> list[tuple[str, str]]:
-    group = Cgroup(host.detect(), "c")
-    ops = (group.update_ops if update else group.create_ops)(resources)
-    return [
-        (os.path.basename(op.args[1]), op.args[2].decode())
-        for op in ops
-        if op.call == "write_file" and not op.args[1].endswith("subtree_control")
-    ]
-
-
 @pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 100), (262144, 10000), (512, 59), (2000, 170)])
 def test_shares_become_the_weight_that_current_runc_and_crun_choose(shares, weight):
     assert weight_of_shares(shares) == weight
@@ -72,7 +62,7 @@ def test_block_weights_keep_their_ends():
     ],
 )
 def test_each_resource_is_written_to_its_file(v2, resources, files):
-    assert written(v2, resources) == files
+    assert v2.written(resources) == files
 
 
 @pytest.mark.parametrize(
@@ -95,33 +85,33 @@ def test_each_resource_is_written_to_its_file(v2, resources, files):
 )
 def test_what_has_no_v2_form_is_an_error(v2, resources, error, words):
     with pytest.raises(error, match=words):
-        written(v2, resources)
+        v2.written(resources)
 
 
 def test_update_of_swap_alone_takes_the_memory_limit_there_is(v2):
     v2.put("minicontainer/c/memory.max", f"{64 * MIB}\n")
-    assert written(v2, {"memory": {"swap": 65 * MIB}}, update=True) == [("memory.swap.max", str(MIB))]
+    assert v2.written({"memory": {"swap": 65 * MIB}}, update=True) == [("memory.swap.max", str(MIB))]
 
 
 def test_update_keeps_the_half_of_cpu_max_that_is_not_named(v2):
     v2.put("minicontainer/c/cpu.max", "20000 50000\n")
-    assert written(v2, {"cpu": {"period": 100000}}, update=True) == [("cpu.max", "20000 100000")]
-    assert written(v2, {"cpu": {"quota": 30000}}, update=True) == [("cpu.max", "30000 50000")]
+    assert v2.written({"cpu": {"period": 100000}}, update=True) == [("cpu.max", "20000 100000")]
+    assert v2.written({"cpu": {"quota": 30000}}, update=True) == [("cpu.max", "30000 50000")]
 
 
 def test_check_before_update_refuses_a_limit_below_the_usage(v2):
     v2.put("minicontainer/c/memory.current", f"{64 * MIB}\n")
     with pytest.raises(LimitError, match=f"rejecting memory limit {MIB} <= usage {64 * MIB}"):
-        written(v2, {"memory": {"limit": MIB, "checkBeforeUpdate": True}}, update=True)
+        v2.written({"memory": {"limit": MIB, "checkBeforeUpdate": True}}, update=True)
 
 
 def test_without_bfq_the_weight_goes_to_iocost(v2):
     os.unlink(f"{v2.root}/system.slice/io.bfq.weight")
     v2.put("system.slice/io.weight", "default 100\n")
-    assert written(v2, {"blockIO": {"weight": 1000}}) == [("io.weight", "10000")]
+    assert v2.written({"blockIO": {"weight": 1000}}) == [("io.weight", "10000")]
     os.unlink(f"{v2.root}/system.slice/io.weight")
     with pytest.raises(Unsupported, match="io.weight"):
-        written(v2, {"blockIO": {"weight": 1000}})
+        v2.written({"blockIO": {"weight": 1000}})
 
 
 def test_controllers_are_handed_down_from_the_root(v2):
