@@ -32,6 +32,7 @@ def read_json(path: str) -> object:
     """A file of JSON that a caller hands over. UsageError for what is none, or too big; OSError."""
     # Without waiting: a FIFO that nobody writes into is empty.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as f:
+        os.set_blocking(f.fileno(), True)  # one that somebody has open to write into comes to an end
         text = f.read(validate.MOST_BYTES + 1)
     if len(text) > validate.MOST_BYTES:
         raise UsageError(f"{path} is bigger than {validate.MOST_BYTES >> 20} MiB", "is it the right file?")

@@ -33,6 +33,11 @@ class Sets:
                 else:
                     mask |= 1 << number
             self.masks[kind] = mask
+        may = self.masks["permitted"] & self.masks["inheritable"]
+        for name, number in numbers.items():
+            if self.masks["ambient"] & ~may & 1 << number:
+                warnings.append(f"can't raise ambient capability {name}: it is not permitted and inheritable as well")
+        self.masks["ambient"] &= may
         if missing:
             warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(missing)}]")
 
@@ -59,8 +64,7 @@ class Sets:
         ops.call("prctl", PR["PR_CAP_AMBIENT"], clear, 0, 0, 0, why="none survive an execve by themselves")
         for number, name in enumerate(CAPABILITIES):
             if ambient >> number & 1:
-                why = f"but {name} does: asked for (it has to be permitted and inheritable as well)"
-                ops.call("prctl", PR["PR_CAP_AMBIENT"], put, number, 0, 0, ok=(1,), why=why)
+                ops.call("prctl", PR["PR_CAP_AMBIENT"], put, number, 0, 0, ok=(1,), why=f"but {name} does: asked for")
 
 
 def last_capability(proc: str = "/proc") -> int:

@@ -48,11 +48,14 @@ def execute(
     try:
         spec, pid = container.spec(), container.state["pid"]
         fds, variables = passed(preserve_fds)
-        process = {**{field: spec["process"][field] for field in _INHERITED if field in spec["process"]}, **process}
+        own = spec["process"]
+        process = {**{field: own[field] for field in _INHERITED if field in own}, **process}
+        if "umask" in (own.get("user") or {}):
+            process["user"] = {"umask": own["user"]["umask"], **(process.get("user") or {})}
         process["env"] = [*environment.complete(process, f"/proc/{pid}/root"), *variables]
         seccomp, flags = seccomp_of(spec, f"{os.path.dirname(container.dir)}/@seccomp")
         plan = make_exec_plan(
-            {"process": process},
+            {"process": process, "linux": spec.get("linux") or {}},
             ident=container.ident,
             pid=pid,
             pidfd=pidfd,

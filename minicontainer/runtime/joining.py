@@ -44,8 +44,9 @@ def make_exec_plan(
 ) -> Plan:
     """The plan for a process in the container whose first process is pid (held by pidfd).
 
-    spec: {"process": …} as in OCI's config.json; cgroup: where it goes (cgroup.Entrance); seccomp: the BPF program; passed,
-    foreign: as in make_plan; isolated: the container has a mount namespace of its own, whose root is its.
+    spec: {"process": …, "linux": …} as in OCI's config.json (of linux: personality, memoryPolicy); cgroup: where it goes
+    (cgroup.Entrance); seccomp: the BPF program; passed, foreign: as in make_plan; isolated: the container has a mount namespace
+    of its own, whose root is its.
     """
     plan = Plan()
     wanted = spec["process"]
@@ -64,6 +65,7 @@ def make_exec_plan(
     root = Rootfs(ops, spec, None, "")
     ops.extend(cgroup.enter_ops())  # type: ignore[attr-defined]
     proc = ops.open(None, "/proc", O["O_PATH"] | O["O_DIRECTORY"], name="host's proc", why="for files of the process itself")
+    ops.append(process.every_cpu())
     if affinity.get("final"):
         _affinity(ops, affinity["final"], why="execCPUAffinity.final: the CPUs from here on")
     process.limits(ops, wanted, proc)
@@ -92,7 +94,7 @@ def make_exec_plan(
     ops.call("fchdir", cwd, why="stand in the working directory")
     plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
     process.descriptors(ops, plan.passed, [plan.sync])
-    schedule(ops, wanted, {})
+    schedule(ops, wanted, spec.get("linux") or {})
     plan.listener = process.identity(
         ops,
         wanted,

@@ -303,7 +303,9 @@ def start_error(op: Op, errno: int) -> StartError:
     """The error for a failed op: the call with its arguments decoded, why it is done, errno, and what to try."""
     from minicontainer.stub import describe
 
-    if op.kind in (EXEC, FIND):
+    if op.kind == FIND:
+        return find_error(op.args[1][0], errno)
+    if op.kind == EXEC:
         return exec_error(op.args[1][0], errno)
     call = describe.call(op)
     message = f"{call}: {os.strerror(errno)} ({describe.ERRNO.get(errno, errno)}), at the step: {op.why}"
@@ -311,6 +313,12 @@ def start_error(op: Op, errno: int) -> StartError:
 
 
 def exec_error(program: str, errno: int) -> StartError:
+    """The error for a program that was found, in runc's words: its interpreter is missing, or it is no program."""
+    message = f"exec {program}: {os.strerror(errno).lower()}"
+    return StartError("execve", program, errno, "", message=message, exit_code=127 if errno == 2 else 126)
+
+
+def find_error(program: str, errno: int) -> StartError:
     """docker's words and exit codes: 127 not found, 126 found but not to be executed."""
     if errno in (2, 20) or not program:
         what = "executable file not found in $PATH" if "/" not in program else f"stat {program}: {os.strerror(errno).lower()}"

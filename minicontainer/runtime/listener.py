@@ -30,7 +30,8 @@ def hand_over(seccomp: dict, fd: int, pid: int, state: dict) -> None:
         sock.sendmsg([fastjson.dumps(message).encode()], [rights])
     except OSError as e:
         raise MinicontainerError(
-            f"linux.seccomp.listenerPath: {path}: {e.strerror}", "whoever answers for the system calls has to listen there first"
+            f"failed to connect with seccomp agent specified in the seccomp profile: {path}: {e.strerror or e}",
+            "whoever answers for the system calls has to listen there first",
         ) from None
     finally:
         sock.close()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from minicontainer.runtime.hooks import Streams
+    from minicontainer.runtime.resctrl import Rdt
 
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
 # rtnetlink(7): a request that sets the flags of the first interface, the loopback, to be acknowledged
@@ -84,6 +85,7 @@ class Plan:
         "listener",
         "meetings",
         "passed",
+        "resctrl",
         "resources",
         "sync",
         "tells",
@@ -112,6 +114,7 @@ class Plan:
         self.meetings: dict[bytes, Callable[[int], list[Op]]] | None = None
         self.idmaps: dict[Slot, tuple[str, str]] = {}
         self.copy_ups = 0
+        self.resctrl: list[str] = []
 
 
 def make_plan(
@@ -143,10 +146,11 @@ def make_plan(
     linux = spec.get("linux") or {}
     names = Namespaces(linux.get("namespaces") or ())
     network = network or _net_devices(linux, names) or Network()
-    enter = _host_half(plan, spec, names, cgroup, network)
+    enter = _host_half(plan, spec, ident, names, cgroup, network)
     ops = plan.container
     process.first(ops, keyring=f"_ses.{ident}" if new_keyring else "")
-    enter.append(process.every_cpu())
+    if waits:
+        enter.append(process.every_cpu())
     if not names.twice:
         ops.extend(enter)
         join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one
@@ -193,7 +197,7 @@ def make_plan(
     return plan
 
 
-def _host_half(plan: Plan, spec: dict, names: Namespaces, cgroup: object, network: Network) -> list[Op]:
+def _host_half(plan: Plan, spec: dict, ident: str, names: Namespaces, cgroup: object, network: Network) -> list[Op]:
     """What is done outside: before the clone, by it, and after it. The ops by which the stub enters its cgroups."""
     plan.resources = resources_of(spec)
     plan.warnings += ignored(plan.resources)
@@ -205,13 +209,27 @@ def _host_half(plan: Plan, spec: dict, names: Namespaces, cgroup: object, networ
     plan.before = cgroup.create_ops(plan.resources)  # type: ignore[attr-defined]
     by_parent = cgroup.born_outside  # type: ignore[attr-defined]
     owner = cgroup_owner(spec)
+    rdt = _rdt(plan, spec, ident)
 
     def after(pid: int) -> list[Op]:
         entered = cgroup.enter_ops(pid) if by_parent else []  # type: ignore[attr-defined]
+        entered += rdt.after(pid) if rdt else []
         return [*entered, *(cgroup.own_ops(owner) if owner else ()), *network.host(pid)]  # type: ignore[attr-defined]
 
     plan.after = after
     return [] if by_parent else cgroup.enter_ops()  # type: ignore[attr-defined]
+
+
+def _rdt(plan: Plan, spec: dict, ident: str) -> Rdt | None:
+    asked = (spec.get("linux") or {}).get("intelRdt")
+    if asked is None:
+        return None
+    from minicontainer.runtime.resctrl import Rdt
+
+    rdt = Rdt(asked, ident)
+    plan.before += rdt.before()
+    plan.resctrl = rdt.folders
+    return rdt
 
 
 def _files(plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: object, network: Network) -> Slot | None:

@@ -14,7 +14,7 @@ from minicontainer.errors import UsageError
 from minicontainer.kernel.flags import NEW_LISTENER, PR, RLIMIT
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.capabilities import Sets
-from minicontainer.stub.ops import Blob, PointerTo, Slot, execute, find, wait, write_file
+from minicontainer.stub.ops import Blob, Op, PointerTo, Slot, execute, find, syscall, wait, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 TIOCSCTTY = 0x540E
 SIGKILL = 9
-EPERM, EROFS = 1, 30
+EPERM, EINVAL, EROFS = 1, 22, 30
 _F_DUPFD_CLOEXEC = 1030
 _SECCOMP_SET_MODE_FILTER = 1
 _CLOSE_RANGE_CLOEXEC = 4
 _ALL_SIGNALS_FREE = bytes(8)
+_EVERY_CPU = b"\xff" * 1024  # CONFIG_NR_CPUS is at most 8192
 
 
 def first(ops: Ops, *, keyring: str) -> None:
@@ -36,6 +37,12 @@ def first(ops: Ops, *, keyring: str) -> None:
     ops.call("setsid", why="a session of our own: no terminal of the caller can be reached (TIOCSTI)")
     if keyring:
         ops.call("keyctl", 1, keyring, why="a session keyring of our own (KEYCTL_JOIN_SESSION_KEYRING)", ok=(38,))
+
+
+def every_cpu() -> Op:
+    """Once in the cgroup: the CPUs are its, not those that the caller was bound to (taskset(1))."""
+    mask = Blob(_EVERY_CPU, "all")
+    return syscall("sched_setaffinity", 0, len(_EVERY_CPU), mask, ok=(EINVAL,), why="every CPU that the cgroup has")
 
 
 def limits(ops: Ops, process: dict, proc: Slot) -> None:
@@ -201,16 +208,15 @@ def execute_user(
 ) -> Slot | None:
     """The signal mask, the filter if it can be this late, and execve; the seccomp listener's slot if there is one.
 
-    With fifo it waits before that until `start` writes into it, and hooks() may then add ops; what can't be executed is told
-    before the wait, as in runc. A filter with a listener comes before the wait too: `create` is who hands it over.
+    With fifo it waits before that until `start` writes into it, and hooks() may then add ops. A
+    filter with a listener comes before the wait too: `create` is who hands it over.
     """
     args, env = process["args"], process.get("env") or []
     paths = candidates(args[0], env)
     late = seccomp if process.get("noNewPrivileges") else None
     listener = None
     ops.call("rt_sigprocmask", 2, Blob(_ALL_SIGNALS_FREE, "[]"), 0, 8, why="no signal is blocked")
-    if fifo:
-        ops.append(find(paths, args, why="what is not there is told by `create`"))
+    ops.append(find(paths, args, why="a program that is not there is told now: OCI's `create` tells it, not `start`"))
     if late and seccomp_flags & NEW_LISTENER:
         listener, late = _seccomp(ops, late, seccomp_flags, "with a listener", sync), None
     if fifo:

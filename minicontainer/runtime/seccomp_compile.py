@@ -106,10 +106,10 @@ def _add_architectures(context: lib.Filter, names: list[str]) -> dict[str, int]:
 
 def _check_notify(context: lib.Filter, default: int, rules: Rules) -> None:
     if default == lib.ACT_NOTIFY:
-        raise UsageError("seccomp: SCMP_ACT_NOTIFY can't be the default action")
+        raise UsageError("seccomp: SCMP_ACT_NOTIFY cannot be used as default action")
     notified = [name for name, action, _ in rules if action == lib.ACT_NOTIFY]
     if "write" in notified:
-        raise UsageError("seccomp: SCMP_ACT_NOTIFY can't be used for write", "the listener could never be handed over")
+        raise UsageError("seccomp: SCMP_ACT_NOTIFY cannot be used for the write syscall", "the listener could never be handed over")
     if notified and context.api() < 5:
         raise Unsupported("seccomp: SCMP_ACT_NOTIFY needs libseccomp 2.5 and Linux 5.0")
 

@@ -125,6 +125,8 @@ def arguments(op: Op, pid_text: str = "PID") -> list[object]:
 def _value(op: Op, value: object, kind: object, pid_text: str) -> object:
     if type(value) is str:
         return value
+    if type(value) is list:
+        return list(value)
     if type(value) is bytes:
         return value.decode(errors="replace").replace(str(UNKNOWN_PID), pid_text)
     if type(value) is int and kind is None:
@@ -229,7 +231,8 @@ def hint(op: Op, errno: int) -> str:
         ("setresuid", "EINVAL"): "the uid is not mapped in the user namespace",
         ("setresgid", "EINVAL"): "the gid is not mapped in the user namespace",
         ("sched_setattr", "EINVAL"): "this kernel does not have this policy, or not with these parameters",
-        ("sched_setattr", "EPERM"): "it takes CAP_SYS_NICE, and for a real-time policy a cgroup with cpu.rt_runtime_us",
+        ("sched_setattr", "EPERM"): "it takes CAP_SYS_NICE, a cgroup with cpu.rt_runtime_us, or (SCHED_DEADLINE) every CPU:"
+        " the process scheduler can't be used together with AllowedCPUs",
         ("sched_setattr", "EBUSY"): "there is not as much time to be given away (sched(7), SCHED_DEADLINE)",
         ("sched_setaffinity", "EINVAL"): "none of these CPUs can be used here",
         ("set_mempolicy", "EINVAL"): "the kernel does not have this mode, or the host not these nodes",

@@ -327,3 +327,54 @@ def test_keyring(oci: Oci) -> None:
     assert "_ses.one" in oci.sh("cat /proc/keys")
     oci.write("cat", "/proc/keys")
     assert "_ses.two" not in oci.ok("run", "--no-new-keyring", "two")
+
+
+# -- what exec has of the container's own ----------------------------------------------------------------------------------------
+
+
+def test_exec_has_the_containers_personality_umask_and_scheduler(oci: Oci) -> None:
+    oci.config["linux"]["personality"] = {"domain": "LINUX32"}
+    oci.running(user={"uid": 0, "gid": 0, "umask": 0o77}, scheduler={"policy": "SCHED_BATCH", "nice": 4})
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
+        script = "umask; cat /proc/self/personality; cut -d' ' -f19 /proc/self/stat"
+        json.dump({"args": ["sh", "-c", script], "cwd": "/", "env": ["PATH=/bin:/usr/bin"], "user": {"uid": 1, "gid": 1}}, f)
+        f.flush()
+        assert oci.ok("exec", "--process", f.name, "one").split() == ["0077", "00000008", "4"]
+
+
+def test_the_cpus_are_the_cgroups_not_the_callers(oci: Oci) -> None:
+    all_of_them = os.sched_getaffinity(0)
+    if len(all_of_them) < 2:
+        pytest.skip("there is one CPU")
+    bound = ("taskset", "-c", str(min(all_of_them)))
+    oci.write("grep", "Cpus_allowed:", "/proc/self/status")
+    assert int(oci.do("run", "one", prefix=bound).out.split()[1].replace(",", ""), 16).bit_count() >= len(all_of_them)
+    oci.running("sleep", "600")
+    done = oci.do("exec", "one", "grep", "Cpus_allowed:", "/proc/self/status", prefix=bound)
+    assert int(done.out.split()[1].replace(",", ""), 16).bit_count() >= len(all_of_them)
+
+
+def test_a_process_that_comes_through_a_pipe(oci: Oci) -> None:
+    """As bash's <(…) makes one: whoever writes may take its time."""
+    oci.running()
+    process = json.dumps({"args": ["echo", "here"], "cwd": "/", "env": ["PATH=/bin"]})
+    script = f"exec {' '.join(oci.command())} exec --process <(sleep 0.3; echo '{process}') one"
+    done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "here\n")
+
+
+def test_an_ambient_capability_that_is_not_inheritable_is_a_warning(oci: Oci) -> None:
+    names = ["CAP_CHOWN", "CAP_KILL"]
+    sets = {"bounding": names, "permitted": names, "effective": names, "inheritable": ["CAP_KILL"], "ambient": names}
+    done = oci.run("cat", "/proc/self/status", capabilities=sets)
+    assert "can't raise ambient capability CAP_CHOWN: " in done.err and masks(done.out)["CapAmb"] == 0x20
+
+
+def test_an_interpreter_that_is_missing(oci: Oci) -> None:
+    (oci.rootfs / "run.sh").write_text("#!/no/such foo bar\n")
+    (oci.rootfs / "run.sh").chmod(0o755)
+    assert "exec /run.sh: no such file or directory" in oci.run("/run.sh").err
+    oci.running()
+    done = oci.do("exec", "one", "/run.sh")
+    assert done.code == 255 and "exec /run.sh: no such file or directory" in done.err
+    assert "stat /nosuch: no such file or directory" in oci.do("exec", "one", "/nosuch").err

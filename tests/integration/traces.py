@@ -95,6 +95,10 @@ def disagreement(step: dict, piece: list[Call]) -> str:
         return "" if names == ["sendmsg"] and "SCM_RIGHTS" in piece[0].args[1] else f"unexpected {names}"
     if name == "wait":
         return "" if names == ["read"] else f"unexpected {names}"
+    if name == "find":  # up to one that may be executed, which must not be a folder
+        seen = [c.args[1] for c in piece if c.name == "faccessat2"]
+        wrong = next((w for path, at in zip(args[0], seen) if (w := _same(path, at))), "")
+        return wrong or ("" if set(names) <= {"faccessat2", "openat2", "close"} else f"unexpected {names}")
     if name == "execve":
         tried = [c.args[0] for c in piece if c.name == "execve"][: len(args[0])]
         wrong = next((w for path, seen in zip(args[0], tried) if (w := _same(path, seen))), "")

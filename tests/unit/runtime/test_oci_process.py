@@ -155,12 +155,16 @@ def test_passed_descriptors_have_to_be_the_callers(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LISTEN_FDS", "7")
     monkeypatch.setenv("LISTEN_PID", "1")
     assert passing.passed(0) == ([], []), "LISTEN_FDS is not meant for us"
-    high = os.dup2(os.open("/dev/null", os.O_RDONLY), 400, inheritable=False)
+    with open("/dev/null") as null:
+        high = os.dup2(null.fileno(), 45, inheritable=False)
     try:
         with pytest.raises(UsageError, match="unable to stat preserved-fd"):
             passing.passed(high - 2)
     finally:
         os.close(high)
+    for number in (-1, 400):
+        with pytest.raises(UsageError, match="can't be passed on"):
+            passing.passed(number)
 
 
 def test_whose_the_streams_are(tmp_path: Path) -> None:
