@@ -112,7 +112,7 @@ def _abandoned(container: Container) -> bool:
 
 
 def remove(container: Container, *, force: bool = False, volumes: bool = False) -> None:
-    """Removes a container and what it wrote; with volumes also its volumes without a name. Conflict if it runs and is not forced."""
+    """Removes a container and what it wrote; with volumes also those without a name. Conflict if it runs and is not forced."""
     if container.live():
         if not force:
             raise Conflict(

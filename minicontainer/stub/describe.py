@@ -215,8 +215,8 @@ def hint(op: Op, errno: int) -> str:
             "prlimit64",
             "EPERM",
         ): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
-        ("move_mount", "EINVAL"): "a file can be mounted on a file only, a folder on a folder, "
-        "and in a container without a mount namespace of its own since Linux 6.15",
+        ("move_mount", "EINVAL"): "a file can be mounted on a file only, and a folder on a folder "
+        "(in a container without a mount namespace of its own: on Linux 6.15 and newer)",
         ("mount_setattr", "EPERM"): "the file system can't map ids, or the host's options for it are locked in a user namespace",
         ("openat2", "ELOOP"): "a symbolic link of the image is in the way",
         ("fstatfs", "EXDEV"): "a symbolic link of the image leads there, or its own files are in the place of a file system",
