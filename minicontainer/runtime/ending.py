@@ -131,6 +131,10 @@ def _end(container: OciContainer) -> None:
             _wait(init, container)
         if exists:
             cgroup.remove()
+        if container.state.get("resctrl"):
+            from minicontainer.runtime.resctrl import remove
+
+            remove(container.state["resctrl"])
     finally:
         if init >= 0:
             os.close(init)

@@ -97,6 +97,7 @@ def create(
             "own_pids": any(n["type"] == "pid" and not n.get("path") for n in spec.get("linux", {}).get("namespaces", ())),
             "hooks": any((spec.get("hooks") or {}).values()),
             "start_hook": plan.first_start_hook,
+            "resctrl": plan.resctrl,
         },
     )
     try:

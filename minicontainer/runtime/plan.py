@@ -66,7 +66,8 @@ class Plan:
     index of its first startContainer hook; meetings: host ops for what the stub asks for between its two births, None with one
     (namespaces.py); idmaps: user namespaces that the stub gets, by slot: uid and gid mappings; copy_ups: how often the stub
     has something copied; listener: the slot of a seccomp listener that the caller takes and hands over; passed: the slots of
-    descriptors that the program gets; warnings: what could not be done and does not matter.
+    descriptors that the program gets; resctrl: groups of that file system that go with the container; warnings: what could
+    not be done and does not matter.
     """
 
     __slots__ = (
