@@ -91,11 +91,19 @@ def controller_ops(h: Hierarchy, path: str, asked: list[Setting]) -> list[Op]:
     wanted = h.unified_controllers if h.mode == "v2" else h.unified_controllers & named
     ops = []
     for at in (base, *ancestors(base, path)):
-        missing = wanted - set(tree.read(f"{at}/cgroup.subtree_control").split())
-        if missing:
+        file = f"{at}/cgroup.subtree_control"
+        missing = wanted - set(tree.read(file).split())
+        if missing and os.path.exists(file) and not os.access(file, os.W_OK):
+            if missing & named:
+                raise Unsupported(
+                    f"cgroup v2: {at} does not hand {' '.join(sorted(missing & named))} down, and only its owner may change that",
+                    "have the controllers delegated too: Delegate=yes in the unit, or +NAME in cgroup.subtree_control",
+                )
+            wanted -= missing  # without root: what was delegated to us is what there is
+        elif missing:
             _check_can_hand_down(at, missing)
             text = " ".join(f"+{c}" for c in sorted(missing))
-            ops.append(write_file(f"{at}/cgroup.subtree_control", text, why="hands these controllers down to the groups below"))
+            ops.append(write_file(file, text, why="hands these controllers down to the groups below"))
     return ops
 
 
