@@ -35,7 +35,8 @@ class Sets:
             self.masks[kind] = mask
         may = self.masks["permitted"] & self.masks["inheritable"]
         for name, number in numbers.items():
-            if self.masks["ambient"] & ~may & 1 << number:
+            # Without any inheritable one nothing is meant by them: `runc spec` of 1.1 writes such configs.
+            if self.masks["inheritable"] and self.masks["ambient"] & ~may & 1 << number:
                 warnings.append(f"can't raise ambient capability {name}: it is not permitted and inheritable as well")
         self.masks["ambient"] &= may
         if missing:
