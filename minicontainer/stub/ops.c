@@ -312,15 +312,23 @@ static long op_run(const struct program *p, char **argv, char **envp, int in, in
 }
 
 /* A new process in place of this one: it gets the namespaces that only a child can have (pid_namespaces(7)), and the
- * parent's parent as its parent. */
+ * parent's parent as its parent.  It goes on when this one is gone: until then the news of it may be under way. */
 static long op_clone(int sock, uint64_t flags, void *text, uint64_t len)
 {
-	int pidfd = -1;
+	int pidfd = -1, gone[2];
 	struct clone_args args = { .flags = flags | CLONE_PARENT | CLONE_PIDFD, .pidfd = (uint64_t)&pidfd };
-	long pid = sys2(__NR_clone3, &args, sizeof args);
+	long pid = sys2(__NR_pipe2, gone, O_CLOEXEC);
 
-	if (pid <= 0)
+	if (pid < 0)
 		return pid;
+	pid = sys2(__NR_clone3, &args, sizeof args);
+	if (pid < 0)
+		return pid;
+	if (!pid) {
+		sys1(__NR_close, gone[1]);
+		sys3(__NR_read, gone[0], &pid, 1); /* end of file */
+		return sys1(__NR_close, gone[0]);
+	}
 	pid = op_sendfd(sock, pidfd, text, len);
 	for (;;)
 		sys1(__NR_exit_group, pid < 0);
