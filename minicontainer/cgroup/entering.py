@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Entrance:
     """The groups that a process of `exec` enters. unified_dir() and enter_ops() as of a Cgroup.
 
-    wanted: arguments of --cgroup: "/sub", or "cpu,memory:/sub" for trees of cgroup v1; pid: the container's first process.
-    UsageError in runc's words for an argument that is no such thing, NotFound for a group that is not there.
+    wanted: arguments of --cgroup: "/sub", in every tree that has it, or "cpu,memory:/sub" for trees of cgroup v1; pid: the
+    container's first process. UsageError in runc's words for an argument that is no such thing, NotFound for a group that is not
+    there.
     """
 
     def __init__(self, cgroup: Cgroup, pid: int, wanted: list[str] | tuple[str, ...] = ()) -> None:
@@ -33,9 +34,18 @@ class Entrance:
             elif self._unified and not self._v1:
                 self._unified = _existing(self._unified, path)
             else:
-                raise UsageError(f"invalid --cgroup argument: {path} (missing <controller>: prefix)")
+                self._everywhere(path)
         if self._unified and "" not in below and not self._v1:
             self._unified = _where_processes_may_be(cgroup, pid)
+
+    def _everywhere(self, path: str) -> None:
+        trees = [*self._v1.items(), *([("", self._unified)] if self._unified else ())]
+        places = {base: _below(group, path) for base, group in trees}
+        found = {base: below for base, below in places.items() if os.path.exists(f"{below}/cgroup.procs")}
+        if not found:
+            raise NotFound(f"--cgroup: no tree has a group {path} below the container's", "the container has to make it first")
+        self._unified = found.pop("", self._unified)
+        self._v1.update(found)
 
     def unified_dir(self) -> str | None:
         """The group in the v2 tree, for CLONE_INTO_CGROUP; None on pure v1."""
@@ -64,11 +74,15 @@ def _sub_paths(wanted: list[str] | tuple[str, ...]) -> dict[str, str]:
     return out
 
 
-def _existing(group: str, path: str) -> str:
+def _below(group: str, path: str) -> str:
     names = [name for name in path.split("/") if name and name != "."]
     if ".." in names:
-        raise UsageError(f"bad sub cgroup path: {path}", "name a group below the container's")
-    below = "/".join([group, *names])
+        raise UsageError(f"bad sub cgroup path: {path}: `..` components are not allowed", "name a group below the container's")
+    return "/".join([group, *names])
+
+
+def _existing(group: str, path: str) -> str:
+    below = _below(group, path)
     if not os.path.exists(f"{below}/cgroup.procs"):
         raise NotFound(f"--cgroup: there is no group {below}", "the container has to make it first")
     return below

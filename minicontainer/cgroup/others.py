@@ -103,7 +103,8 @@ def unified(resources: dict, group: Group) -> list[Setting]:
             )
         if not group.known(controller):
             raise Unsupported(
-                f"unified {file}: this host has no cgroup controller {controller}", "see cgroup.controllers in /sys/fs/cgroup"
+                f"unified {file}: the requested cgroup controller `{controller}` is not available",
+                "see cgroup.controllers in /sys/fs/cgroup",
             )
         need(group, controller, file, f"unified {file}", "see /sys/fs/cgroup of a group for the files there are")
         why = "asked for as it is, by name"

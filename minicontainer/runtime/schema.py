@@ -54,8 +54,10 @@ def _numbers(value: object) -> None:
 
 def _file_name(value: object) -> None:
     text(value)
-    if "/" in value or "." not in value or value[0] == ".":  # type: ignore[operator,index]  # it is a str
+    if "/" in value:  # type: ignore[operator]  # it is a str
         raise Wrong("must be a file name (no slashes)", "a file of the cgroup, like memory.high")
+    if "." not in value[1:]:  # type: ignore[index]
+        raise Wrong(f"the specified key has not the form CONTROLLER.VALUE `{value}`", "a file of the cgroup, like memory.high")
 
 
 def _access(value: object) -> None:

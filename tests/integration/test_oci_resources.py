@@ -77,7 +77,7 @@ def test_a_limit_is_the_kernels(oci: Oci, what: str) -> None:
         ({"memory": {"limit": 64 * MIB, "swap": MIB}}, "less than the memory limit"),
         ({"unified": {"../x": "1"}}, "must be a file name (no slashes)"),
         ({"unified": {"cgroup.procs": "1"}}, "not a limit"),
-        ({"unified": {"none.max": "1"}}, "no cgroup controller none"),
+        ({"unified": {"none.max": "1"}}, "controller `none` is not available"),
     ],
 )
 def test_what_can_not_be_set_is_said_and_nothing_is_left(oci: Oci, resources: dict, words: str) -> None:

@@ -20,6 +20,17 @@ def test_a_group_below_in_the_trees_named(v1):
     assert [op.args[1].removeprefix(v1.root) for op in ops][:2] == ["/cpu,cpuacct/c/sub/tasks", "/cpuset/c/tasks"]
 
 
+def test_a_group_below_in_every_tree_that_has_it(hybrid):
+    hybrid.put("cpuset/c/sub/cgroup.procs")
+    hybrid.put("unified/c/sub/cgroup.procs")
+    entrance = Entrance(Cgroup(hybrid.detect(), "/c"), 1, ["sub"])
+    assert [op.args[1].removeprefix(hybrid.root) for op in entrance.enter_ops()][:2] == [
+        "/cpu,cpuacct/c/tasks",
+        "/cpuset/c/sub/tasks",
+    ]
+    assert entrance.unified_dir() == f"{hybrid.root}/unified/c/sub"
+
+
 def test_a_group_below_on_v2(v2):
     v2.put("c/a/b/cgroup.procs")
     assert Entrance(Cgroup(v2.detect(), "/c"), 1, ["a/b"]).unified_dir() == f"{v2.root}/c/a/b"
@@ -43,7 +54,8 @@ def test_where_the_first_process_is_if_the_group_itself_takes_none(v2, monkeypat
     [
         (["cpu:/../x"], "bad sub cgroup path: /../x"),
         (["cpu:/none"], "there is no group"),
-        (["/x"], r"invalid --cgroup argument: /x \(missing <controller>: prefix\)"),
+        (["/x"], "no tree has a group /x"),
+        (["../x"], r"bad sub cgroup path: ../x: `..` components are not allowed"),
         (["cpu:/a", "/b"], "missing <controller>: prefix"),
         (["cpu,:/a"], r"\(empty <controller> prefix\)"),
         (["cpu:/a", "cpu:/b"], "controller cpu specified multiple times"),

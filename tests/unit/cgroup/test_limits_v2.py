@@ -80,7 +80,7 @@ def test_each_resource_is_written_to_its_file(v2, resources, files):
         ({"unified": {"memory.high": 1}}, LimitError, "not a string"),
         ({"unified": {"cgroup.kill": "1"}}, LimitError, "action"),
         ({"unified": {"memory.nonsense": "1"}}, Unsupported, "no memory.nonsense"),
-        ({"unified": {"dogs.max": "1"}}, Unsupported, "no cgroup controller dogs"),
+        ({"unified": {"dogs.max": "1"}}, Unsupported, "controller `dogs` is not available"),
     ],
 )
 def test_what_has_no_v2_form_is_an_error(v2, resources, error, words):

@@ -184,7 +184,7 @@ WRONG = [
     ("linux.resources.cpu.shares", -1, "linux.resources.cpu.shares: -1 is out of range"),
     ("linux.resources.blockIO.weight", 1 << 16, "linux.resources.blockIO.weight: 65536 is out of range"),
     ("linux.resources.unified", {"../memory.high": "1"}, 'linux.resources.unified["../memory.high"]: must be a file name (no slashes)'),
-    ("linux.resources.unified", {"": "1"}, 'linux.resources.unified[""]: must be a file name'),
+    ("linux.resources.unified", {"": "1"}, 'linux.resources.unified[""]: the specified key has not the form CONTROLLER.VALUE'),
     ("linux.resources.unified", {"memory.high": 1}, 'linux.resources.unified["memory.high"]: must be a string, not a number'),
     ("linux.seccomp.defaultAction", "ALLOW", 'linux.seccomp.defaultAction: invalid seccomp action "ALLOW"'),
     ("linux.seccomp.defaultAction", "drop", "linux.seccomp.defaultAction: is missing"),
