@@ -4,7 +4,9 @@ this process                                   the stub
 ────────────                                   ────────
 run the ops before
 clone3 ──────────────────────────────────────▶ runs its ops
+(two births, if the plan has meetings ◀──────▶ user and time namespaces: namespaces.py)
 run the ops after (pid is known)               …
+(copy for it ◀───────────────────────────────▶ tmpcopyup, by descriptors that it hands over)
 write one byte ──────────── sync ────────────▶ (waits for it once)
 receive the terminal's master, if any ◀─────── sends it
 end of file ◀───────────────────────────────── execve closed its end, or it died

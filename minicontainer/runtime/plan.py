@@ -9,7 +9,8 @@
                                  └─────────────────────────────────────────▶ execve                            │
                                                                            └───────────────────────────────────┘
 
-The container's half runs at the same time as the host's second half, and waits for it once.
+The container's half runs at the same time as the host's second half, and waits for it once. A user or time namespace takes
+two births (namespaces.py).
 Explain, dry run, timings and errors are all views of these lists; there is no other description of a start.
 """
 
