@@ -8,11 +8,11 @@ BUILD   = PYTHONPATH=. PYTHONHASHSEED=0 $(PYTHON)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup ext images demo test test-unit test-v2 bench lint peers install uninstall clean
+.PHONY: help setup ext images demo test test-unit test-v2 bench conformance lint peers install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-11s %s\n' "$$target" "$$text"; done
 
 setup: ## Debian packages that are missing, and a venv in .venv with the Python packages
 	@tools/setup.sh
@@ -38,6 +38,10 @@ test-v2: ext images ## the integration tests in a QEMU guest with pure cgroup v2
 bench: ext images peers ## start-up times beside runc, crun and docker
 	@tools/install.sh "$(CURDIR)/build/bench"
 	$(PYTHON) tests/bench/run.py $(ARGS)
+
+conformance: ext peers ## public suites of OCI runtimes, from the folder SUITES=DIR: see tests/conformance/README.md
+	@test -n "$(SUITES)" || { echo "make conformance SUITES=DIR: the folder with the suites, see tests/conformance/README.md" >&2; exit 2; }
+	$(PYTHON) tests/conformance/run.py "$(SUITES)" $(ARGS)
 
 lint: setup ## ruff, mypy, import-linter and shellcheck
 	$(PYTHON) -m pytest -q tests/repo/test_lint.py
