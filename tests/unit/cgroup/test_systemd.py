@@ -6,7 +6,7 @@ import pytest
 
 from minicontainer.cgroup.systemd import Unit, expand, full_name
 from minicontainer.cgroup.unit_properties import of_annotations, of_devices, of_resources, round_quota, variant
-from minicontainer.errors import UsageError
+from minicontainer.errors import Conflict, UsageError
 
 MIB = 1 << 20
 INFINITY = (1 << 64) - 1
@@ -146,3 +146,28 @@ def test_annotations_are_properties():
     ):
         with pytest.raises(UsageError, match=words):
             of_annotations({prefix + name: text})
+
+
+def test_after_systemd_the_limits_are_set_in_the_files_and_the_process_enters_the_other_trees(hybrid):
+    """systemd manages some of the v1 trees only; nothing happens before it has the unit, and the stub itself enters nothing."""
+    unit = Unit(hybrid.detect(), "m.slice:p:x")
+    assert unit.born_outside and unit.create_ops({"memory": {"limit": MIB}, "cpu": {"quota": 20001}}) == []
+    assert unit.enter_ops()[0].args[2] == b"0", "of exec, whose stub does enter by itself"
+    ops = [(op.call, op.args[1].removeprefix(hybrid.root), op.args[2]) for op in unit.enter_ops(42)]
+    where = "/m.slice/p-x.scope"
+    limits = [
+        (path, text) for call, path, text in ops if call == "write_file" and not path.endswith(("cgroup.procs", "cpus", "mems"))
+    ]
+    assert limits == [
+        (f"/memory{where}/memory.limit_in_bytes", str(MIB).encode()),
+        (f"/cpu,cpuacct{where}/cpu.cfs_quota_us", b"21000"),
+    ]
+    entered = [path for _, path, text in ops if path.endswith("cgroup.procs") and text == b"42"]
+    assert entered[0] == f"/cpu,cpuacct{where}/cgroup.procs" and entered[-1] == f"/unified{where}/cgroup.procs"
+    assert len(entered) == 10
+
+
+def test_a_unit_with_processes_is_another_containers(v2):
+    v2.put("m.slice/p-x.scope/cgroup.procs", "17\n")
+    with pytest.raises(Conflict, match="container's cgroup is not empty"):
+        Unit(v2.detect(), "m.slice:p:x").create_ops({})
