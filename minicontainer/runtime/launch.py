@@ -22,8 +22,7 @@ from time import clock_gettime_ns
 from minicontainer.errors import KernelError, StartError
 from minicontainer.kernel import calls, spawn
 from minicontainer.kernel.flags import CLONE
-from minicontainer.runtime.mounting import COPY_UP
-from minicontainer.runtime.namespaces import BORN
+from minicontainer.runtime.namespaces import BORN, COPY_UP
 from minicontainer.runtime.plan import Plan
 from minicontainer.stub import program as prog
 from minicontainer.stub.ops import EXEC, FIND, WAIT, Op, Slot, wait, write_file

@@ -24,6 +24,7 @@ from minicontainer.kernel.flags import (
 )
 from minicontainer.runtime.builder import IN_ROOT, Ops
 from minicontainer.runtime.mounts import MountOptions
+from minicontainer.runtime.namespaces import COPY_UP
 from minicontainer.runtime.rootfs import ENOENT, RDONLY, Rootfs, clean
 from minicontainer.stub.ops import Blob, Slot, check_filesystem, send_fd, store, wait
 
@@ -33,7 +34,6 @@ _ANYBODYS = frozenset(("tmpfs", "ramfs", "devpts", "proc", "sysfs", "mqueue", "o
 _SHOWS = {"sysfs": ("network", "/sys"), "proc": ("pid", "/proc"), "mqueue": ("ipc", "/dev/mqueue")}
 _PLAIN = frozenset(("proc", "sysfs"))
 _FSPICK_EMPTY_PATH = 8
-COPY_UP = b"copy"
 _WHY = {
     "proc": "shows the processes of the new pid namespace, and no others",
     "sysfs": "the kernel's devices and settings; its network part is the new network namespace's",

@@ -47,7 +47,8 @@ FLAGS = {
 # In this order: in another mount namespace the paths of the others may lead nowhere. A user namespace comes before or after.
 JOINED = ("network", "ipc", "uts", "cgroup", "time", "pid", "mount")
 _LATER = FLAGS["user"] | FLAGS["time"] | FLAGS["cgroup"]  # not by a flag of the last clone3
-BORN = b"born"  # with the pidfd of who goes on with the plan
+# What the stub says to launch.py, with descriptors: the pidfd of who goes on with the plan; a directory to copy, and where to.
+BORN, COPY_UP = b"born", b"copy"
 _NS_GET_NSTYPE = 0xB703  # ioctl_nsfs(2)
 _SIGKILL = 9
 

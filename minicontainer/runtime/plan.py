@@ -24,7 +24,6 @@ from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import cgroup_owner, resources_of
-from minicontainer.runtime.mounting import Mounting
 from minicontainer.runtime.namespaces import FLAGS, JOINED, Births, Namespaces, groups_denied, join
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
 from minicontainer.stub.ops import Blob, Op, Slot, rtnl, wait
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from minicontainer.runtime.hooks import Streams
+    from minicontainer.runtime.mounting import Mounting
     from minicontainer.runtime.resctrl import Rdt
 
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
@@ -156,6 +156,8 @@ def make_plan(
     if not names.twice:
         ops.extend(enter)
         join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one
+    from minicontainer.runtime.mounting import Mounting  # which exec has no use for
+
     root = Rootfs(ops, spec, overlay, bundle, promised, names)
     mounting = Mounting(root, plan.sync)
     peer = _files(plan, spec, root, mounting, cgroup, network)
