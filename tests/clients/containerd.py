@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from tests.clients.dockerd import CommandFailed, cgroups_named, remove_cgroup, succeeded
+from tests.clients.dockerd import NAMESPACES, CommandFailed, cgroups_named, remove_cgroup, succeeded
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -84,7 +84,7 @@ class Containerd:
         script = f'ip link set lo up && exec containerd --config "{settings}"'  # exec: the pid stays the same
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--net", "--mount", "--propagation", "slave", "sh", "-c", script],
+                [*NAMESPACES, "sh", "-c", script],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -106,8 +106,21 @@ class Containerd:
             return file.read()[-2000:]
 
     def ctr(self, *arguments: str, check: bool = True, namespace: str = "") -> subprocess.CompletedProcess[bytes]:
-        """Run ctr in a namespace of its own or the given one; its output is captured."""
-        command = ["ctr", "--address", self.socket, "--namespace", namespace or self.name, *arguments]
+        """Run ctr in a namespace of its own or the given one; its output is captured.
+
+        It has its pipes in /run/containerd, where the shims must find them: so it is in the daemon's mount namespace.
+        """
+        assert self.process is not None, "containerd is not started"
+        command = [
+            "nsenter",
+            f"--mount=/proc/{self.process.pid}/ns/mnt",
+            "ctr",
+            "--address",
+            self.socket,
+            "--namespace",
+            namespace or self.name,
+            *arguments,
+        ]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS)
         return succeeded(done) if check else done
 

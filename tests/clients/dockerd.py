@@ -17,8 +17,10 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 CONTAINER_SECONDS = 60.0
 
-# slave: it sees what is mounted here later, and nothing of its own comes back.
-NAMESPACES = ["unshare", "--net", "--mount", "--propagation", "slave"]
+# slave: it sees what is mounted here later, and nothing of its own comes back. containerd's shims have their sockets in
+# /run/containerd, and runtimes their state, whatever a daemon's own directories are.
+PRIVATE = 'mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec "$@"'
+NAMESPACES = ["unshare", "--net", "--mount", "--propagation", "slave", "sh", "-c", PRIVATE, "sh"]
 CLIENT = "/usr/bin/docker"  # the one of the daemon's package (docker.io); another may come first in PATH
 
 

@@ -52,11 +52,16 @@ def life(engine: Engine) -> None:
     """-d, logs, exec, top, stop with its own exit code, start again, kill, wait, rm."""
     engine.detached("one", IDLE, "--env", "A=b")
     until(lambda: engine.out("logs", "one") == "started", "the log")
-    done = engine.cli("exec", "-e", "C=d e", "-w", "/tmp", "-u", "33:5", "one", "sh", "-c", "echo $A $C; pwd; id -u; id -g; exit 4", check=False)
+    done = engine.cli(
+        "exec", "-e", "C=d e", "-w", "/tmp", "-u", "33:5", "one", "sh", "-c", "echo $A $C; pwd; id -u; id -g; exit 4", check=False
+    )
     assert (done.returncode, done.stdout) == (4, b"b d e\n/tmp\n33\n5\n")
     assert engine.cli("exec", "-i", "one", "cat", stdin=b"text").stdout == b"text"
     done = engine.cli("exec", "one", "no-such-program", check=False)
-    assert done.returncode in (126, 127) and b'exec: "no-such-program": executable file not found in $PATH' in done.stderr + done.stdout
+    assert (
+        done.returncode in (126, 127)
+        and b'exec: "no-such-program": executable file not found in $PATH' in done.stderr + done.stdout
+    )
     engine.cli("exec", "-d", "one", "touch", "/mark")
     until(lambda: engine.cli("exec", "one", "test", "-e", "/mark", check=False).returncode == 0, "the detached exec")
     assert "trap 'exit 9'" in engine.out("top", "one")
@@ -154,7 +159,10 @@ def confinement(engine: Engine) -> None:
     done = engine.cli("exec", "one", "sh", "-c", script, check=False)
     assert done.stdout.decode().split() == ["12", "34", *(["0" * 16] * 5), "1", "2"]
     assert b"Read-only file system" in done.stderr
-    assert engine.prints("grep CapEff /proc/self/status | cut -f 2", "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE") == f"{1 << 10:016x}"
+    assert (
+        engine.prints("grep CapEff /proc/self/status | cut -f 2", "--cap-drop", "ALL", "--cap-add", "NET_BIND_SERVICE")
+        == f"{1 << 10:016x}"
+    )
     assert engine.prints("grep Seccomp: /proc/self/status | cut -f 2", "--security-opt", "seccomp=unconfined") == "0"
 
 
@@ -180,8 +188,32 @@ def files(engine: Engine) -> None:
     folder = f"/var/tmp/minicontainer-volume-{os.getpid()}"
     os.makedirs(folder, exist_ok=True)
     try:
-        flags = ["-v", f"{folder}:/rw", "-v", f"{folder}:/ro:ro", "--tmpfs", "/t:size=1m", "-w", "/etc", "--shm-size", "8m", "-h", "someone"]
-        more = ["--ulimit", "core=0", "--ulimit", "nofile=100:200", "--ulimit", "nproc=900:900", "--sysctl", "net.ipv4.ip_unprivileged_port_start=81", "-v", "named:/named"]
+        flags = [
+            "-v",
+            f"{folder}:/rw",
+            "-v",
+            f"{folder}:/ro:ro",
+            "--tmpfs",
+            "/t:size=1m",
+            "-w",
+            "/etc",
+            "--shm-size",
+            "8m",
+            "-h",
+            "someone",
+        ]
+        more = [
+            "--ulimit",
+            "core=0",
+            "--ulimit",
+            "nofile=100:200",
+            "--ulimit",
+            "nproc=900:900",
+            "--sysctl",
+            "net.ipv4.ip_unprivileged_port_start=81",
+            "-v",
+            "named:/named",
+        ]
         script = "echo text >/rw/file; cat /ro/file; touch /ro/x; pwd; hostname; ulimit -n; ulimit -Hn; cat /proc/sys/net/ipv4/ip_unprivileged_port_start"
         done = engine.shell(f"{script}; df -m /t /dev/shm | awk 'NR>1{{print $2}}'; touch /named/x && echo ok", *flags, *more)
         assert done.stdout.decode().split() == ["text", "/etc", "someone", "100", "200", "81", "1", "8", "ok"]

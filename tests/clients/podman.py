@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 
+from tests.clients.dockerd import cgroups_named, remove_cgroup
 from tests.clients.engine import Engine
 from tests.clients.namespaces import namespace
 from tests.clients.peer_first import until
@@ -20,6 +21,7 @@ SETTINGS = """\
 default_ulimits = ["nofile=10000:10000", "nproc=10000:10000"]
 log_driver = "k8s-file"
 """
+PARENT = "libpod_parent"  # where podman has its cgroups
 EMPTY = (("/run", "755"), ("/var/lib", "755"), ("/dev/shm", "1777"))
 
 
@@ -54,6 +56,7 @@ class Podman(Engine):
             script += f"mount --bind {self.directory}/{name} /etc/{name}\n"
         script += f"install -d -o {Rootless.USER} -m 700 {Rootless.RUN}\n"
         self.mounts = namespace("mnt", script)
+        self.cgroups = set(cgroups_named(PARENT))
         self.network = namespace("net", "ip link set lo up")
 
     def files(self) -> dict[str, str]:
@@ -94,8 +97,13 @@ class Podman(Engine):
     def stop(self) -> None:
         """Remove what is there, and give the namespaces up."""
         self.clean()
+        self._leave()
+
+    def _leave(self) -> None:
         os.close(self.mounts)
         os.close(self.network)
+        for cgroup in set(cgroups_named(PARENT)) - self.cgroups:
+            remove_cgroup(cgroup)
 
 
 class Rootless(Podman):
@@ -133,5 +141,4 @@ class Rootless(Podman):
         """As for root; and podman's process that keeps the user namespace is told to end."""
         self.clean()
         self.cli("system", "migrate")
-        os.close(self.mounts)
-        os.close(self.network)
+        self._leave()

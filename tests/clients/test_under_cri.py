@@ -198,7 +198,9 @@ def test_out_of_memory(kubelet: Cri) -> None:
 def test_stats(kubelet: Cri) -> None:
     """ContainerStats has the CPU time and working set of what the container does."""
     held = "dd if=/dev/zero of=/dev/shm/held bs=1M count=20 2>/dev/null"
-    container = kubelet.container(kubelet.pod(), f"{held}; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo done; {IDLE}", name="busy")
+    container = kubelet.container(
+        kubelet.pod(), f"{held}; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo done; {IDLE}", name="busy"
+    )
     until(lambda: os.path.exists(f"{kubelet.logs}/busy.log") and kubelet.log("busy"), "the work to be done")
     stats = kubelet.call("ContainerStats", container_id=container).stats
     assert stats.cpu.usage_core_nano_seconds.value > 10_000_000
@@ -223,7 +225,11 @@ def test_confinement(kubelet: Cri) -> None:
     for status in (_status(kubelet, container, "1"), _status(kubelet, container, "self")):  # the container's, and exec's
         assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
         assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
-        assert (status["Uid"].split()[0], status["Gid"].split()[0], set(status["Groups"].split()) - {"2345"}) == ("1234", "2345", {"3456"})
+        assert (status["Uid"].split()[0], status["Gid"].split()[0], set(status["Groups"].split()) - {"2345"}) == (
+            "1234",
+            "2345",
+            {"3456"},
+        )
     assert kubelet.execute(container, "touch /x")[::2] == (1, "touch: /x: Read-only file system\n")
     assert kubelet.execute(container, "unshare -U true")[0] == 1
     assert kubelet.execute(container, "cat /proc/version")[:2] == (0, "")
@@ -238,11 +244,16 @@ def _status(kubelet: Cri, container: str, pid: str) -> dict[str, str]:
 def test_capabilities_and_profiles(kubelet: Cri) -> None:
     """Capabilities are added to nothing; Unconfined is without a filter; Localhost is the node's own profile."""
     pod = kubelet.pod()
-    context = {"seccomp": {"profile_type": cri.UNCONFINED}, "capabilities": {"drop_capabilities": ["ALL"], "add_capabilities": ["NET_BIND_SERVICE"]}}
+    context = {
+        "seccomp": {"profile_type": cri.UNCONFINED},
+        "capabilities": {"drop_capabilities": ["ALL"], "add_capabilities": ["NET_BIND_SERVICE"]},
+    }
     status = _status(kubelet, kubelet.container(pod, IDLE, security_context=context), "1")
     assert (status["Seccomp"], int(status["CapEff"], 16), int(status["CapBnd"], 16)) == ("0", 1 << 10, 1 << 10)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as profile:
-        profile.write('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}')
+        profile.write(
+            '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}'
+        )
         profile.flush()
         localhost = {"profile_type": cri.LOCALHOST, "localhost_ref": f"localhost/{profile.name}"}
         container = kubelet.container(pod, IDLE, security_context={"seccomp": localhost})
@@ -261,7 +272,11 @@ def test_volumes(kubelet: Cri) -> None:
     ]
     devices = [{"container_path": "/dev/mine", "host_path": "/dev/fuse", "permissions": "r"}]
     container = kubelet.container(kubelet.pod(), IDLE, mounts=mounts, devices=devices)
-    assert kubelet.execute(container, "echo text >/rw/file; cat /ro/file; touch /ro/x") == (1, "text\n", "touch: /ro/x: Read-only file system\n")
+    assert kubelet.execute(container, "echo text >/rw/file; cat /ro/file; touch /ro/x") == (
+        1,
+        "text\n",
+        "touch: /ro/x: Read-only file system\n",
+    )
     with open(f"{folder}/file") as file:
         assert file.read() == "text\n"
     assert kubelet.execute(container, "test -c /dev/mine && : </dev/mine")[0] == 0

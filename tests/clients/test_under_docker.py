@@ -63,7 +63,9 @@ def test_the_daemon_knows_our_version(both: Both) -> None:
 def test_exec_in_turn_and_at_once(engine: Docker) -> None:
     """Many execs, one after the other and together, each with its own output and status."""
     engine.detached("one", IDLE)
-    calls = [subprocess.Popen(engine.command("exec", "one", "sh", "-c", f"echo {n}; exit {n}"), stdout=subprocess.PIPE) for n in range(8)]
+    calls = [
+        subprocess.Popen(engine.command("exec", "one", "sh", "-c", f"echo {n}; exit {n}"), stdout=subprocess.PIPE) for n in range(8)
+    ]
     assert [(call.communicate()[0], call.returncode) for call in calls] == [(f"{n}\n".encode(), n) for n in range(8)]
     assert engine.out("exec", "one", "sh", "-c", "ls /proc | grep -c '^[0-9]'") in "345"  # and none of them is left
 
@@ -82,7 +84,9 @@ def test_build(both: Both) -> None:
 
     def build(engine: Docker) -> None:
         with default_runtime(engine.daemon, engine.runtime):
-            engine.cli("build", "--network", "none", "--rm=false", "--no-cache", "--tag", "localhost/built", "-", stdin=file.encode())
+            engine.cli(
+                "build", "--network", "none", "--rm=false", "--no-cache", "--tag", "localhost/built", "-", stdin=file.encode()
+            )
         used = [engine.out("inspect", "--format", "{{.HostConfig.Runtime}}", each) for each in engine.out("ps", "-aq").split()]
         assert set(used) == {engine.runtime}
         assert engine.cli(*engine.run_words("--rm", "--network", "none"), "localhost/built").stdout == b"built\n0\n33\n/srv/app\n"
@@ -96,7 +100,10 @@ def default_runtime(daemon: dockerd.Dockerd, runtime: str) -> Iterator[None]:
     settings = json.loads(daemon.settings)
     try:
         daemon.reload(json.dumps({**settings, "default-runtime": runtime}))
-        until(lambda: json.loads(daemon.docker("info", "--format", "{{json .DefaultRuntime}}").stdout) == runtime, "the default runtime")
+        until(
+            lambda: json.loads(daemon.docker("info", "--format", "{{json .DefaultRuntime}}").stdout) == runtime,
+            "the default runtime",
+        )
         yield
     finally:
         daemon.reload(daemon.settings)

@@ -16,7 +16,6 @@ from tests.clients.docker import Docker
 from tests.clients.test_beside_docker import KINDS, root_has_every_capability, shared_directory, words
 
 if TYPE_CHECKING:
-
     from tests.clients.beside import Transcript
     from tests.clients.beside_cases import Case
 

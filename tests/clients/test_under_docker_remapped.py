@@ -61,7 +61,12 @@ def test_root_is_nobody_outside(engine: Docker) -> None:
     engine.detached("one", engine_scripts.IDLE, "--network", "bridge")
     assert "eth0" in engine.out("exec", "one", "ls", "/sys/class/net")
     pid = engine.state("one")["Pid"]
-    assert engine.out("exec", "one", "sh", "-c", "touch /mark; id -u; cat /proc/self/uid_map").split() == ["0", "0", str(FIRST), "65536"]
+    assert engine.out("exec", "one", "sh", "-c", "touch /mark; id -u; cat /proc/self/uid_map").split() == [
+        "0",
+        "0",
+        str(FIRST),
+        "65536",
+    ]
     assert os.stat(f"/proc/{pid}").st_uid == os.stat(f"/proc/{pid}/root/mark").st_uid == FIRST
     assert engine.prints("cat /proc/self/uid_map", "--userns", "host").split() == ["0", "0", "4294967295"]
     engine.cli("exec", "-u", "33", "one", "touch", "/tmp/mark")

@@ -90,7 +90,19 @@ def test_kube_play(engine: Podman) -> None:
 def test_build(engine: Podman) -> None:
     """The RUN steps of a Dockerfile."""
     file = f"FROM {engine.image}\nRUN echo built >/built && id -u >/user\nUSER 33\nRUN id -u >/tmp/user\nCMD cat /built /user /tmp/user\n"
-    engine.cli("build", "--network", "none", "--ulimit", "nofile=10000:10000", "--ulimit", "nproc=10000:10000", "--tag", "localhost/built", "-", stdin=file.encode())
+    engine.cli(
+        "build",
+        "--network",
+        "none",
+        "--ulimit",
+        "nofile=10000:10000",
+        "--ulimit",
+        "nproc=10000:10000",
+        "--tag",
+        "localhost/built",
+        "-",
+        stdin=file.encode(),
+    )
     assert engine.cli("run", "--rm", "--network", "none", "localhost/built").stdout == b"built\n0\n33\n"
     engine.cli("rmi", "localhost/built")
 
