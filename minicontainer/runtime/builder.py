@@ -36,10 +36,10 @@ class Ops(list):
         self.append(openat2(dir, path, flags, out=slot, resolve=resolve, ok=ok, why=why))
         return slot
 
-    def make(self, root: Slot, path: str, *, why: str, file: bool = False, mode: int = 0o755) -> Slot:
-        """The O_PATH descriptor of a path below root, made where it is missing."""
+    def make(self, root: Slot, path: str, *, why: str, file: bool = False, mode: int = 0o755, resolve: int = 0) -> Slot:
+        """The O_PATH descriptor of a path below root, made where it is missing. resolve: more RESOLVE_* (openat2(2))."""
         slot = Slot(path)
-        self.append(make(root, path, out=slot, file=file, mode=mode, why=why))
+        self.append(make(root, path, out=slot, file=file, mode=mode, resolve=resolve, why=why))
         return slot
 
     def filesystem(

@@ -55,9 +55,8 @@ def _is_bind(m: dict) -> bool:
 
 def _own_dev(root: Rootfs) -> Slot:
     """/dev of the root itself, which must be no link: nodes would be made where it leads (CVE-2026-41579, CVE-2026-47766)."""
-    root.ops.make(root.root, "dev", why="/dev of the root itself (made if it lacks it)")
-    flags, resolve = O["O_PATH"] | O["O_DIRECTORY"], IN_ROOT | RESOLVE_NO_SYMLINKS
-    return root.ops.open(root.root, "dev", flags, name="dev", resolve=resolve, why="/dev, which must be an ordinary directory")
+    why = "/dev of the root itself, which must be an ordinary directory, if it is there"
+    return root.ops.make(root.root, "dev", resolve=RESOLVE_NO_SYMLINKS, why=why)
 
 
 def _device(root: Rootfs, dev: Slot, path: str, d: dict) -> None:

@@ -25,7 +25,7 @@ from minicontainer.kernel.flags import (
 from minicontainer.runtime.builder import IN_ROOT, Ops
 from minicontainer.runtime.mounts import MountOptions
 from minicontainer.runtime.namespaces import COPY_UP
-from minicontainer.runtime.rootfs import ENOENT, RDONLY, Rootfs, clean
+from minicontainer.runtime.rootfs import RDONLY, Rootfs, clean
 from minicontainer.stub.ops import Blob, Slot, check_filesystem, send_fd, store, wait
 
 # File systems that root of a user namespace may make (FS_USERNS_MOUNT).
@@ -90,20 +90,11 @@ class Mounting:
     def _target(self, m: dict, *, file: bool = False) -> Slot:
         """Where a mount goes. Not into a proc, by whatever link of the image: programs ask it what they may do (CVE-2019-16884)."""
         ops, destination = self.ops, clean(m["destination"])
+        why, resolve = f"where {m['destination']} is mounted (made if the image lacks it)", 0
         if m.get("type") in _PLAIN or destination in ("proc", "dev"):
             # By no link: what comes after relies on what is there (CVE-2019-19921, CVE-2023-27561).
-            why = f"{m['destination']} must be an ordinary directory, if it is there"
-            ops.open(
-                self.root.root,
-                destination,
-                O["O_PATH"],
-                name=destination,
-                resolve=IN_ROOT | RESOLVE_NO_SYMLINKS,
-                ok=(ENOENT,),
-                why=why,
-            )
-        why = f"where {m['destination']} is mounted (made if the image lacks it)"
-        target = ops.make(self.root.root, destination, file=file, why=why)
+            why, resolve = f"{m['destination']} must be an ordinary directory, if it is there", RESOLVE_NO_SYMLINKS
+        target = ops.make(self.root.root, destination, file=file, resolve=resolve, why=why)
         if self._proc_is_there and destination != "proc" and not destination.startswith("proc/"):
             ops.append(check_filesystem(target, PROC_SUPER_MAGIC, other=True, why=f"{m['destination']} is no way into /proc"))
         return target

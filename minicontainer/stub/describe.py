@@ -79,9 +79,10 @@ def call(op: Op, pid_text: str = "PID") -> str:
         prefix = "" if type(where) is int else f"{where!r}/"
         return f'write({prefix}{path}, "{_text(data)}")'.replace(str(UNKNOWN_PID), pid_text)
     if op.kind == MAKE:
-        root, path, _, is_file = op.args
+        root, path, _, is_file, resolve = op.args
         made = "a file" if is_file else "mkdirat"
-        return f'openat2({root!r}, "{path}", O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS), {made} where missing'
+        more = f"|{f.names(resolve, f.RESOLVE)}" if resolve else ""
+        return f'openat2({root!r}, "{path}", O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS{more}), {made} where missing'
     if op.kind == RTNL:
         return f"sendto(rtnetlink, {op.args[1].text})".replace(str(UNKNOWN_PID), pid_text)
     if op.kind == WAIT:
@@ -219,6 +220,7 @@ def hint(op: Op, errno: int) -> str:
         "(in a container without a mount namespace of its own: on Linux 6.15 and newer)",
         ("mount_setattr", "EPERM"): "the file system can't map ids, or the host's options for it are locked in a user namespace",
         ("openat2", "ELOOP"): "a symbolic link of the image is in the way",
+        ("make", "ELOOP"): "a symbolic link of the image is in the way",
         ("fstatfs", "EXDEV"): "a symbolic link of the image leads there, or its own files are in the place of a file system",
         ("statx", "EEXIST"): "the image has something else at this path: take it out",
         ("rtnetlink", "EEXIST"): "the container's network namespace has one of that name already",

@@ -85,9 +85,9 @@ static long follow(int parent, char *path, const char *name, size_t begin, size_
 }
 
 /* One walk along `path`; EEXIST after it met a link to what is not there yet, which is then replaced in `path`. */
-static long make_along(int root, char *path, uint64_t mode, int file)
+static long make_along(int root, char *path, uint64_t mode, int file, uint64_t resolve)
 {
-	const uint64_t in_root = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+	const uint64_t in_root = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve;
 	char prefix[PATH_MAX];
 	long parent = root, fd = openat2(root, path, O_PATH, 0, in_root);
 	size_t i = 0, name = 0;
@@ -112,7 +112,7 @@ static long make_along(int root, char *path, uint64_t mode, int file)
 			} else {
 				fd = sys3(__NR_mkdirat, parent, prefix + name, file ? 0755 : mode);
 			}
-			if (fd == -EEXIST)
+			if (fd == -EEXIST && !(resolve & RESOLVE_NO_SYMLINKS)) /* else what is new there is looked at again */
 				fd = follow(parent, path, prefix + name, name, i);
 			if (fd >= 0)
 				fd = openat2(root, prefix, O_PATH, 0, in_root);
@@ -129,7 +129,7 @@ static long make_along(int root, char *path, uint64_t mode, int file)
 /* O_PATH descriptor of `path` below `root`, made where it is missing.  Every prefix is resolved by openat2 inside
  * root, so a symlink of an image leads nowhere else; what is new is made by its parent's descriptor.  The target of a
  * link to nothing is made too: /etc/resolv.conf is often one into /run. */
-static long op_make(int root, const char *path, uint64_t mode, int file)
+static long op_make(int root, const char *path, uint64_t mode, int file, uint64_t resolve)
 {
 	char way[PATH_MAX];
 	long fd = -EEXIST;
@@ -141,7 +141,7 @@ static long op_make(int root, const char *path, uint64_t mode, int file)
 	if (path[i])
 		return -ENAMETOOLONG;
 	for (int links = 0; fd == -EEXIST && links < LINKS_AT_MOST; links++)
-		fd = make_along(root, way, mode, file);
+		fd = make_along(root, way, mode, file, resolve);
 	return fd == -EEXIST ? -ELOOP : fd;
 }
 
@@ -364,7 +364,7 @@ static long run_op(const struct op *op, const uint64_t *a)
 	case OP_WRITE:
 		return op_write((int)a[0], (char *)a[1], (char *)a[2], a[3], a[4], a[5]);
 	case OP_MAKE:
-		return op_make((int)a[0], (char *)a[1], a[2], (int)a[3]);
+		return op_make((int)a[0], (char *)a[1], a[2], (int)a[3], a[4]);
 	case OP_RTNL:
 		return op_rtnl((int)a[0], (void *)a[1], a[2]);
 	case OP_WAIT:

@@ -104,9 +104,9 @@ def openat2(dir: Slot | None, path: str, flags: int, *, out: Slot, why: str, res
     return Op(SYSCALL, "openat2", (AT_FDCWD if dir is None else dir, path, how, 24), why, out, ok)
 
 
-def make(root: Slot, path: str, *, out: Slot, why: str, mode: int = 0o755, file: bool = False) -> Op:
-    """An O_PATH descriptor of a path below root, made where it is missing; no symlink leads out of root."""
-    return Op(MAKE, "make", (root, path, mode, int(file)), why, out)
+def make(root: Slot, path: str, *, out: Slot, why: str, mode: int = 0o755, file: bool = False, resolve: int = 0) -> Op:
+    """An O_PATH descriptor of a path below root, made where it is missing; no symlink leads out of it. resolve: more RESOLVE_*."""
+    return Op(MAKE, "make", (root, path, mode, int(file), resolve), why, out)
 
 
 def rtnl(sock: Slot, message: bytes, text: str, *, why: str, ok: tuple = ()) -> Op:

@@ -21,7 +21,8 @@
 enum op_kind {
 	OP_SYSCALL = 1, /* nr(arg0 … arg5); slots: bit i says arg i is a slot whose descriptor is passed */
 	OP_WRITE = 2,   /* openat2(slot arg0, path arg1, flags arg4, resolve arg5), write(data arg2, len arg3), close */
-	OP_MAKE = 3,    /* the path arg1 below slot arg0, made where missing, mode arg2, arg3 ? file : directory; O_PATH */
+	OP_MAKE = 3,    /* the path arg1 below slot arg0, made where missing, mode arg2, arg3 ? file : directory; O_PATH;
+			   arg4: more RESOLVE_*, openat2(2) */
 	OP_RTNL = 4,    /* sendto(slot arg0, message arg1, length arg2) and read the kernel's acknowledgement */
 	OP_WAIT = 5,    /* read one byte from slot arg0: the parent's go; end of file (it died) is EPIPE */
 	OP_SENDFD = 6,  /* sendmsg(slot arg0, SCM_RIGHTS slot arg1, text arg2, length arg3) */

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from minicontainer.kernel import calls, spawn
-from minicontainer.kernel.flags import PROC_SUPER_MAGIC, RESOLVE_BENEATH, S_IF, O
+from minicontainer.kernel.flags import PROC_SUPER_MAGIC, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, S_IF, O
 from minicontainer.runtime.launch import STUB
 from minicontainer.stub import ops, program
 from minicontainer.stub.ops import Blob, Op, PointerTo, Slot, execute, make, mkdir, openat2, store, syscall, wait, write_file
@@ -534,3 +534,19 @@ def test_a_second_birth() -> None:
     assert [r.state for r in p.results(shared.view)] == [DONE, DONE, DONE]
     for fd in (pidfd, child, stub, shared.fd):
         os.close(fd)
+
+
+def test_made_without_links(tmp_path: Path) -> None:
+    """With RESOLVE_NO_SYMLINKS what is missing is made, and a link in the way, to something or to nothing, is ELOOP."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "dangling").symlink_to("nothing")
+    root, out = Slot("root"), Slot("out")
+    for path, error in (("new/er", 0), ("real", 0), ("link", errno.ELOOP), ("link/x", errno.ELOOP), ("dangling", errno.ELOOP)):
+        fd = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+        _, results, p = run(make(root, path, out=out, resolve=RESOLVE_NO_SYMLINKS, why=""), fds={root: fd})
+        os.close(fd)
+        assert results[0].errno == error, path
+        if not error:
+            os.close(p.descriptor(out))
+    assert (tmp_path / "new" / "er").is_dir() and not (tmp_path / "nothing").exists() and os.listdir(tmp_path / "real") == []
