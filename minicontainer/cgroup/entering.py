@@ -28,7 +28,7 @@ class Entrance:
         for controller, path in below.items():
             if controller:
                 if controller not in cgroup.hierarchy.mounts:
-                    raise UsageError(f"--cgroup: this host has no cgroup v1 controller {controller}")
+                    raise UsageError(f"unknown controller {controller} in --cgroup: this host has no such cgroup v1 hierarchy")
                 base = cgroup.hierarchy.mounts[controller]
                 self._v1[base] = _existing(base + cgroup.path, path)
             elif self._unified and not self._v1:
@@ -43,7 +43,7 @@ class Entrance:
         places = {base: _below(group, path) for base, group in trees}
         found = {base: below for base, below in places.items() if os.path.exists(f"{below}/cgroup.procs")}
         if not found:
-            raise NotFound(f"--cgroup: no tree has a group {path} below the container's", "the container has to make it first")
+            raise _missing(next(iter(places.values())))
         self._unified = found.pop("", self._unified)
         self._v1.update(found)
 
@@ -77,15 +77,22 @@ def _sub_paths(wanted: list[str] | tuple[str, ...]) -> dict[str, str]:
 def _below(group: str, path: str) -> str:
     names = [name for name in path.split("/") if name and name != "."]
     if ".." in names:
-        raise UsageError(f"bad sub cgroup path: {path}: `..` components are not allowed", "name a group below the container's")
+        raise UsageError(f"bad sub cgroup path: {path} is not a sub cgroup path", "name a group below the container's")
     return "/".join([group, *names])
 
 
 def _existing(group: str, path: str) -> str:
     below = _below(group, path)
     if not os.path.exists(f"{below}/cgroup.procs"):
-        raise NotFound(f"--cgroup: there is no group {below}", "the container has to make it first")
+        raise _missing(below)
     return below
+
+
+def _missing(group: str) -> NotFound:
+    return NotFound(
+        f"adding pid {os.getpid()} to cgroups: open {group}/cgroup.procs: no such file or directory",
+        "the container has to make it first",
+    )
 
 
 def _where_processes_may_be(cgroup: Cgroup, pid: int) -> str:

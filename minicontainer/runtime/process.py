@@ -222,10 +222,10 @@ def execute_user(
     if fifo:
         ops.call("write", sync, Blob(b"c", "created"), 1, why="tell `create` that the container is there")
         ops.call("read", fifo, Blob(bytes(8), ""), 1, why="wait until `start` writes")
+    if late:
+        _seccomp(ops, late, seccomp_flags, "as late as can be: after it only execve, and hooks, which it is to hold as well", sync)
     if hooks:
         hooks()
-    if late:
-        _seccomp(ops, late, seccomp_flags, "as late as can be: after it only execve", sync)
     ops.append(execute(paths, args, env, why="the plan ends here: this process is the user's program now"))
     return listener
 
