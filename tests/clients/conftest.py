@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -74,25 +75,32 @@ class Pods(NamedTuple):
     image: str
 
 
-@pytest.fixture(scope="session")
-def pods(scratch: str, busybox_tarball: str) -> Iterator[Pods]:
-    """A private containerd with images in the namespaces of the kubelet and of ctr."""
+@contextlib.contextmanager
+def containerd_with(runtimes: str, directory: str, rootfs: str) -> Iterator[Pods]:
+    """A private containerd with these runtimes, and images in the namespaces of the kubelet and of ctr."""
     missing = containerd.missing()
     if missing:
         pytest.skip(missing)
-    runtimes = readme.block("toml", "io.containerd.grpc.v1.cri", OURS) + containerd.RUNC
     pause, image = "localhost/pause:test", "localhost/busybox:test"
-    daemon = containerd.Containerd(tempfile.mkdtemp(prefix="containerd.", dir=scratch), runtimes, pause)
+    daemon = containerd.Containerd(directory, runtimes, pause)
     daemon.start()
     try:
         for name, entrypoint in ((pause, ("/bin/sleep", "infinity")), (image, ())):
             archive = f"{daemon.directory}/image.tar"
-            docker_archive.write(archive, name, busybox_tarball, entrypoint=entrypoint)
+            docker_archive.write(archive, name, rootfs, entrypoint=entrypoint)
             for namespace in (daemon.name, "k8s.io"):
                 daemon.ctr("images", "import", archive, namespace=namespace)
         yield Pods(daemon, image)
     finally:
         daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def pods(scratch: str, busybox_tarball: str) -> Iterator[Pods]:
+    """A containerd with runc and the README's runtime as handlers."""
+    runtimes = readme.block("toml", "io.containerd.grpc.v1.cri", OURS) + containerd.RUNC
+    with containerd_with(runtimes, tempfile.mkdtemp(prefix="containerd.", dir=scratch), busybox_tarball) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

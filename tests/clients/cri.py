@@ -105,14 +105,18 @@ def _classes() -> dict[str, Any]:
 
 
 class Cri:
-    """A kubelet that uses one runtime handler. What it makes is removed by clean()."""
+    """A kubelet that uses one runtime handler. What it makes is removed by clean().
+
+    parent: where pods have their cgroups, with {number} for the pod's; a .slice for the systemd cgroup driver.
+    """
 
     classes = _classes()
 
-    def __init__(self, daemon: Containerd, runtime: str, image: str) -> None:
+    def __init__(self, daemon: Containerd, runtime: str, image: str, parent: str = "") -> None:
         self.daemon = daemon
         self.runtime = runtime
         self.image = image
+        self.parent = parent or f"/{daemon.name}/pod{{number}}"
         self.logs = f"{daemon.directory}/logs-{runtime}"
         self._channel = grpc.insecure_channel(f"unix://{daemon.socket}")
         self._configs: dict[str, dict[str, Any]] = {}  # of the pods that are there, by id
@@ -131,7 +135,7 @@ class Cri:
         self._made += 1
         options = security.setdefault("namespace_options", ALONE)
         linux = {
-            "cgroup_parent": f"/{self.daemon.name}/pod{self._made}",
+            "cgroup_parent": self.parent.format(number=self._made),
             "security_context": security,
             "sysctls": [{"key": key, "value": value} for key, value in (sysctls or {}).items()],
         }

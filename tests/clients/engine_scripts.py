@@ -59,10 +59,7 @@ def life(engine: Engine) -> None:
     assert (done.returncode, done.stdout) == (4, b"b d e\n/tmp\n33\n5\n")
     assert engine.cli("exec", "-i", "one", "cat", stdin=b"text").stdout == b"text"
     done = engine.cli("exec", "one", "no-such-program", check=False)
-    assert (
-        done.returncode in (126, 127)
-        and b'exec: "no-such-program": executable file not found in $PATH' in done.stderr + done.stdout
-    )
+    assert done.returncode in (126, 127) and b"not found in $PATH" in done.stderr + done.stdout
     engine.cli("exec", "-d", "one", "touch", "/mark")
     until(lambda: engine.cli("exec", "one", "test", "-e", "/mark", check=False).returncode == 0, "the detached exec")
     assert "trap 'exit 9'" in engine.out("top", "one")

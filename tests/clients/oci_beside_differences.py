@@ -25,7 +25,7 @@ DIFFERENCES: dict[tuple[str, str], tuple[str, dict[str, object]]] = {
     ),
     ("exec", "exec --cgroup a:b:c one true"): (
         "the path begins behind the first colon, as in runc 1.4",
-        error("exec failed: --cgroup: this host has no cgroup v1 controller a"),
+        error("exec failed: unknown controller a in --cgroup: this host has no such cgroup v1 hierarchy"),
     ),
     ("exec", "exec --cgroup nosuch one true"): (
         "runc takes a path without a controller for all of them, by chance",

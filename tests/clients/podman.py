@@ -37,11 +37,12 @@ def missing() -> str:
 class Podman(Engine):
     """podman below `directory` (which must exist), with one runtime; both sides of a comparison share a directory.
 
-    settings: containers.conf's part that names runtimes; runtime: one of those, or a path.
+    settings: containers.conf's part that names runtimes; runtime: one of those, or a path; manager: "cgroupfs" or "systemd".
     """
 
-    def __init__(self, directory: str, settings: str, runtime: str) -> None:
+    def __init__(self, directory: str, settings: str, runtime: str, manager: str = "cgroupfs") -> None:
         self.directory = directory
+        self.manager = manager
         self.runtime = runtime
         self.configuration = f"{directory}/containers.conf"
         with open(self.configuration, "w") as file:
@@ -49,7 +50,11 @@ class Podman(Engine):
 
     def start(self) -> None:
         """Make the namespaces."""
-        script = "".join(f"mount -t tmpfs -o mode={mode} none {path}\n" for path, mode in EMPTY)
+        run = f"{self.directory}/run"
+        script = f"mkdir {run}\nmount --rbind /run {run}\n" if self.manager == "systemd" else ""
+        script += "".join(f"mount -t tmpfs -o mode={mode} none {path}\n" for path, mode in EMPTY)
+        if self.manager == "systemd":  # its sockets
+            script += "".join(f"mkdir /run/{each}\nmount --rbind {run}/{each} /run/{each}\n" for each in ("systemd", "dbus"))
         for name, text in self.files().items():
             with open(f"{self.directory}/{name}", "w") as file:
                 file.write(text)
@@ -77,7 +82,7 @@ class Podman(Engine):
 
     def command(self, *words: str) -> list[str]:
         where = ["--root", f"{self.directory}/root", "--runroot", "/run/containers", "--tmpdir", "/run/libpod"]  # no long paths
-        more = ["--network-config-dir", f"{self.directory}/networks", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+        more = ["--network-config-dir", f"{self.directory}/networks", "--cgroup-manager", self.manager, "--events-backend", "file"]
         return self.inside("podman", *where, *more, "--storage-driver", "overlay", "--runtime", self.runtime, *words)
 
     def environment(self) -> dict[str, str]:
