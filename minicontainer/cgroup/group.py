@@ -313,6 +313,11 @@ class Cgroup(settings.Group):
         unified, freezer = self.unified_dir(), self._freezer()
         return [f"{unified}/cgroup.freeze"] * bool(unified) + [f"{freezer}/freezer.state"] * bool(freezer)
 
+    def sweep(self) -> tuple[list[str], list[list[str]]]:
+        """What remove() comes to for groups that nothing is in, for who does it without us: rmdir of the first, and then of each
+        list of parents up to one that is in use. ([], []) where there is more to it."""
+        return self.directories(), [making.ancestors(base, self.path)[:0:-1] for base in self._auxiliary()]
+
     def kill(self, timeout_seconds: float = 5.0) -> bool:
         """SIGKILL to every process, frozen or not, and in groups below too; whether none was left in that time."""
         from minicontainer.cgroup import control

@@ -78,6 +78,10 @@ class Unit(Cgroup):
         super().__init__(hierarchy, f"{expand(slice_)}/{self.unit}")
         self._resources: dict = {}
 
+    def sweep(self) -> tuple[list[str], list[list[str]]]:
+        """systemd has its part in it."""
+        return [], []
+
     def settings(self, resources: dict) -> list[Setting]:
         """As of Cgroup, with the quota that systemd can hold."""
         from minicontainer.cgroup.unit_properties import round_quota

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix  # os takes 0.8 ms to import, a tenth of the shortest commands
 import sys
 
 
@@ -12,10 +12,10 @@ def unspoilt() -> None:
     A closed stream (`<&-`) becomes /dev/null: no file of ours gets its number, and with it a container's output. The umask
     is 022: what containers are given, such as /etc/resolv.conf, is for all users in them.
     """
-    fd = os.open(os.devnull, os.O_RDWR)
+    fd = posix.open("/dev/null", posix.O_RDWR)
     while fd <= 2:
-        fd = os.dup(fd)
-    os.close(fd)
+        fd = posix.dup(fd)
+    posix.close(fd)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)
     sys.stderr = sys.stderr or open(2, "w", closefd=False)
-    os.umask(0o022)
+    posix.umask(0o022)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix  # os takes 0.8 ms to import
 from errno import ESRCH
 
-from minicontainer.cgroup.group import Cgroup
 from minicontainer.errors import Conflict, KernelError, MinicontainerError
 from minicontainer.runtime.processes import start_time
 from minicontainer.runtime.state import OciContainer, silently
@@ -13,6 +12,8 @@ from minicontainer.runtime.state import OciContainer, silently
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from minicontainer.cgroup.group import Cgroup
 
 SIGKILL = 9
 _END_SECONDS = 10.0
@@ -36,7 +37,7 @@ def kill(container: OciContainer, sig: int, *, everything: bool = False) -> None
     try:
         send(init, sig)
     finally:
-        os.close(init)
+        posix.close(init)
     if sig == SIGKILL and container.frozen():
         container.cgroup().thaw()  # what the v1 freezer holds does not die
 
@@ -47,12 +48,12 @@ def first(container: OciContainer) -> int:
     if not pid:
         return -1
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = posix.pidfd_open(pid)
     except ProcessLookupError:
         return -1
     if start_time(pid) == container.state["pid_start"]:
         return pidfd
-    os.close(pidfd)
+    posix.close(pidfd)
     return -1
 
 
@@ -72,7 +73,7 @@ def _signal_all(cgroup: Cgroup, sig: int) -> None:
         return
     for pid in cgroup.pids():
         try:
-            os.kill(pid, sig)
+            posix.kill(pid, sig)
         except ProcessLookupError:
             continue  # it has ended by itself
 
@@ -106,12 +107,12 @@ def destroy(container: OciContainer, warn: Callable[[str], None]) -> None:
 def _remove(folder: str) -> bool:
     """Removes the container's folder; False if somebody else has, who then runs the hooks."""
     try:
-        for name in os.listdir(folder):
+        for name in posix.listdir(folder):
             try:
-                os.unlink(f"{folder}/{name}")
+                posix.unlink(f"{folder}/{name}")
             except FileNotFoundError:
                 continue
-        os.rmdir(folder)
+        posix.rmdir(folder)
     except FileNotFoundError:
         return False
     return True
@@ -123,21 +124,44 @@ def _end(container: OciContainer) -> None:
     try:
         if init >= 0:
             _kill(init)
-        cgroup = container.cgroup()
-        exists = cgroup.exists()
-        if exists:
-            cgroup.kill()
-        if init >= 0:
-            _wait(init, container)
-        if exists:
-            cgroup.remove()
+        if init >= 0 or not _swept(container):
+            cgroup = container.cgroup()
+            exists = cgroup.exists()
+            if exists:
+                cgroup.kill()
+            if init >= 0:
+                _wait(init, container)
+            if exists:
+                cgroup.remove()
         if container.state.get("resctrl"):
             from minicontainer.runtime.resctrl import remove
 
             remove(container.state["resctrl"])
     finally:
         if init >= 0:
-            os.close(init)
+            posix.close(init)
+
+
+def _swept(container: OciContainer) -> bool:
+    """Removes a cgroup that nothing is in, without what knows about cgroups (a fifth of a `delete`); False if that is needed."""
+    groups, parents = container.state["sweep"]
+    if not groups or not all(map(_rmdir, groups)):
+        return False
+    for above in parents:
+        for parent in above:
+            if not _rmdir(parent):
+                break
+    return True
+
+
+def _rmdir(path: str) -> bool:
+    try:
+        posix.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:  # somebody is in it, or a group is below it
+        return False
+    return True
 
 
 def _kill(pidfd: int) -> None:

@@ -94,6 +94,7 @@ def create(
             "annotations": spec.get("annotations") or {},
             "cgroup": path,
             "freezers": cgroup.freezers(),
+            "sweep": cgroup.sweep(),
             "own_pids": any(n["type"] == "pid" and not n.get("path") for n in spec.get("linux", {}).get("namespaces", ())),
             "hooks": any((spec.get("hooks") or {}).values()),
             "start_hook": plan.first_start_hook,

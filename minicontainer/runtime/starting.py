@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from minicontainer.errors import Conflict, StartError
 from minicontainer.runtime.state import OciContainer, silently
-from minicontainer.stub.program import failure
+from minicontainer.stub.outcome import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,21 +54,21 @@ def _destroy(container: OciContainer, warn: Callable[[str], None]) -> None:
 def _release(container: OciContainer) -> None:
     """Writes what the first process waits for, and returns when it has executed its program or ended."""
     try:
-        fifo = os.open(f"{container.dir}/exec.fifo", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        os.unlink(f"{container.dir}/exec.fifo")
+        fifo = posix.open(f"{container.dir}/exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        posix.unlink(f"{container.dir}/exec.fifo")
     except OSError:  # no such file: another `start` was faster; no such device: the process has ended
         raise _not_created(container.status()) from None
     from select import poll
 
     try:
-        os.write(fifo, b"s")
+        posix.write(fifo, b"s")
         gone = poll()
         gone.register(fifo, 0)
         gone.poll()  # POLLERR: the execve has closed the other end, or the process has ended
     except BrokenPipeError:
         raise _not_created("stopped") from None
     finally:
-        os.close(fifo)
+        posix.close(fifo)
 
 
 def _not_created(status: str) -> Conflict:
@@ -80,7 +80,7 @@ def _not_created(status: str) -> Conflict:
 
 
 def failed_op(container: OciContainer) -> tuple[int, int, int] | None:
-    """What in the stub's plan failed (program.failure)."""
+    """What in the stub's plan failed (outcome.failure)."""
     try:
         with open(f"{container.dir}/plan", "rb") as f:
             return failure(f.read())

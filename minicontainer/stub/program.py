@@ -137,10 +137,3 @@ class Program:
     def descriptor(self, slot: Slot, code: bytes | bytearray | mmap | None = None) -> int:
         """The descriptor number in a slot, as whoever runs the program has it; -1 if empty."""
         return unpack_from("=i", self.code if code is None else code, self._slots_at + 4 * self._slots[slot])[0]
-
-
-def failure(code: bytes) -> tuple[int, int, int] | None:
-    """How a plan that was run has failed, read without its ops: the index of the op, how many ops there are, its errno."""
-    nops, results_at = unpack_from("=I", code, 8)[0], unpack_from("=I", code, 16)[0]
-    failed = unpack_from("=i", code, _PLAN.size - 4)[0]
-    return None if failed < 0 else (failed, nops, _RESULT.unpack_from(code, results_at + failed * _RESULT.size)[1])

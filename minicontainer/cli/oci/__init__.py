@@ -10,7 +10,7 @@ Verbs are listed here by name and imported only when they are called: a containe
 from __future__ import annotations
 
 import gc
-import os
+import posix  # os takes 0.8 ms to import, a tenth of the shortest commands
 import sys
 
 from minicontainer.cli.inherited import unspoilt
@@ -107,7 +107,7 @@ class Call:
     def configure(self, options: Values) -> None:
         """--root, --log, --log-format, --debug. UsageError for what is wrong there."""
         self.options = options
-        self.root = os.path.abspath(options["root"] or _default_root())
+        self.root = _absolute(options["root"] or _default_root())
         kind, path = options["log-format"], options["log"]
         if kind not in ("", "text", "json"):
             raise UsageError(f"invalid log-format: {kind}")
@@ -118,14 +118,25 @@ class Call:
         fd = 2
         if path:
             try:
-                fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_SYNC | os.O_CLOEXEC, 0o644)
+                fd = posix.open(path, posix.O_CREAT | posix.O_WRONLY | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC, 0o644)
             except OSError as e:
                 raise UsageError(f"open {path}: {reason(e)}") from None
         self.log = Log(fd, json=kind == "json", debug=options["debug"])
 
 
+def _absolute(path: str) -> str:
+    """The path without dots and doubled slashes; callers give it so."""
+    if path[:1] == "/" and "//" not in path and "/." not in path:
+        return path.rstrip("/") or "/"
+    from os.path import abspath
+
+    return abspath(path)
+
+
 def _default_root() -> str:
     """In the user's own runtime folder unless root of the host calls: root of a user namespace is a user, too (as in runc)."""
+    import os
+
     mine = os.environ.get("XDG_RUNTIME_DIR")
     if mine and not os.geteuid():
         from minicontainer.runtime.namespaces import initial_user_namespace
@@ -191,13 +202,13 @@ def main() -> None:
     except (MinicontainerError, OSError, KeyboardInterrupt) as e:
         code = _failed(e, call)
     except Exception as e:
-        if os.environ.get("MINICONTAINER_DEBUG"):
+        if posix.environ.get(b"MINICONTAINER_DEBUG"):
             raise
         call.log.error(
             f"internal error: {type(e).__name__}: {e}: this is a bug: run it again with MINICONTAINER_DEBUG=1 and report it"
         )
         code = _exit_code(call.verb)
-    os._exit(code)
+    posix._exit(code)
 
 
 def _exit_code(verb: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from posix import strerror
 
 from minicontainer import fastjson
 from minicontainer.cli.oci import Call, Verb
@@ -44,7 +44,7 @@ def kill_(call: Call) -> int:
     try:
         kill(container, sig, everything=call.values["all"])
     except KernelError as e:
-        raise UsageError(f"unable to signal init: {os.strerror(e.errno).lower()}") from None
+        raise UsageError(f"unable to signal init: {strerror(e.errno).lower()}") from None
     return 0
 
 

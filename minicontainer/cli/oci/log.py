@@ -6,7 +6,7 @@ as JSON   {"level":"error","msg":"container does not exist","time":"2026-11-21T0
 
 from __future__ import annotations
 
-import os
+import posix
 
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
 _COLOURS = {"error": 31, "warning": 33, "info": 36, "debug": 37}
@@ -44,7 +44,7 @@ class Log:
         time = strftime("%Y-%m-%dT%H:%M:%S", now) + ("Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}")
         if self.json:
             line = f'{{"level":"{level}","msg":{_escaped(message)},"time":"{time}"}}'
-        elif os.isatty(self.fd):
+        elif posix.isatty(self.fd):
             line = f"\x1b[{_COLOURS[level]}m{level.upper()[:4]}\x1b[0m[0000] {message:<44} "
         else:
             line = f'time="{time}" level={level} msg={_text(message)}'
@@ -80,6 +80,6 @@ def _escaped(message: str) -> str:
 
 def _write(fd: int, text: str) -> None:
     try:
-        os.write(fd, text.encode("utf-8", "backslashreplace"))
+        posix.write(fd, text.encode("utf-8", "backslashreplace"))
     except OSError:  # nobody reads it, or the disk is full: there is no better place to say it
         return

@@ -15,7 +15,7 @@ import pytest
 from minicontainer.kernel import calls, spawn
 from minicontainer.kernel.flags import PROC_SUPER_MAGIC, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, S_IF, O
 from minicontainer.runtime.launch import STUB
-from minicontainer.stub import ops, program
+from minicontainer.stub import ops, outcome, program
 from minicontainer.stub.ops import Blob, Op, PointerTo, Slot, execute, make, mkdir, openat2, store, syscall, wait, write_file
 from minicontainer.stub.program import DONE, ENTERED, FAILED, FORGIVEN, PENDING, SKIPPED, Program, Result
 
@@ -482,8 +482,8 @@ def test_what_could_be_executed(tmp_path: Path, names: list[str], code: int) -> 
 def test_the_failure_of_a_plan_is_read_without_its_ops(tmp_path: Path) -> None:
     """Which op, of how many, and why; None if none failed."""
     _, _, p = run(mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/a", why=""), mkdir(f"{tmp_path}/b", why=""))
-    assert program.failure(bytes(p.code)) == (1, 3, errno.EEXIST)
-    assert program.failure(bytes(run(mkdir(f"{tmp_path}/c", why=""))[2].code)) is None
+    assert outcome.failure(bytes(p.code)) == (1, 3, errno.EEXIST)
+    assert outcome.failure(bytes(run(mkdir(f"{tmp_path}/c", why=""))[2].code)) is None
 
 
 def test_what_a_name_is() -> None:
