@@ -28,8 +28,8 @@ DIFFERENCES: dict[tuple[str, str], tuple[str, dict[str, object]]] = {
         error("exec failed: unknown controller a in --cgroup: this host has no such cgroup v1 hierarchy"),
     ),
     ("exec", "exec --cgroup nosuch one true"): (
-        "runc takes a path without a controller for all of them, by chance",
-        error("exec failed: invalid --cgroup argument: nosuch (missing <controller>: prefix)"),
+        "the first tree without such a group is named, not the last",
+        error("exec failed: adding pid PID to cgroups: open "),
     ),
     ("exec", "exec --preserve-fds 3 one true"): (
         _OPEN,
