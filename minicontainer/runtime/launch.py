@@ -309,7 +309,7 @@ def start_error(op: Op, errno: int) -> StartError:
     if op.kind == EXEC:
         return exec_error(op.args[1][0], errno)
     call = describe.call(op)
-    message = f"{call}: {os.strerror(errno)} ({describe.ERRNO.get(errno, errno)}), at the step: {op.why}"
+    message = f"{call}: {describe.outcome(errno)}, at the step: {op.why}"
     return StartError(op.call, "", errno, describe.hint(op, errno), message=message)
 
 

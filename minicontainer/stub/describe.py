@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from errno import errorcode as ERRNO
 from struct import unpack
 
@@ -9,6 +10,7 @@ from minicontainer.kernel import flags as f
 from minicontainer.stub.ops import (
     CLONE,
     EXEC,
+    EXITED,
     FIND,
     FSTYPE,
     MAKE,
@@ -16,6 +18,7 @@ from minicontainer.stub.ops import (
     RTNL,
     RUN,
     SENDFD,
+    SIGNALLED,
     STORE,
     UNKNOWN_PID,
     WAIT,
@@ -202,6 +205,15 @@ def _argument(op: Op, value: object, kind: object) -> str:
     return "NULL" if value == 0 and op.call in ("mount", "fsconfig") else str(value)
 
 
+def outcome(code: int) -> str:
+    """Why an op failed: an errno, or what became of the program that it ran (plan.h)."""
+    if code >= SIGNALLED:
+        return f"killed by signal {code - SIGNALLED}"
+    if code >= EXITED:
+        return f"exit status {code - EXITED}"
+    return f"{os.strerror(code)} ({ERRNO.get(code, code)})"
+
+
 def hint(op: Op, errno: int) -> str:
     """What a failure of this call with this errno means for a person, where that is known."""
     name = ERRNO.get(errno, "")
@@ -219,6 +231,7 @@ def hint(op: Op, errno: int) -> str:
         ("move_mount", "EINVAL"): "a file can be mounted on a file only, and a folder on a folder "
         "(in a container without a mount namespace of its own: on Linux 6.15 and newer)",
         ("mount_setattr", "EPERM"): "the file system can't map ids, or the host's options for it are locked in a user namespace",
+        ("run", ""): "newuidmap and newgidmap map what /etc/subuid and /etc/subgid grant to the user, no more",
         ("openat2", "ELOOP"): "a symbolic link of the image is in the way",
         ("make", "ELOOP"): "a symbolic link of the image is in the way",
         ("fstatfs", "EXDEV"): "a symbolic link of the image leads there, or its own files are in the place of a file system",

@@ -99,3 +99,9 @@ def test_hints(op: Op, error: int, part: str) -> None:
 def test_no_hint_is_empty() -> None:
     """Nothing is made up."""
     assert describe.hint(syscall("fchdir", 3, why=""), errno.EIO) == ""
+
+
+@pytest.mark.parametrize(("code", "text"), [(13, "Permission denied (EACCES)"), (1001, "exit status 1"), (1309, "killed by signal 9")])
+def test_why_an_op_failed(code: int, text: str) -> None:
+    """An errno in words, or what became of a program that an op ran."""
+    assert describe.outcome(code) == text
