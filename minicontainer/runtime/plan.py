@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from minicontainer.runtime.mounting import Mounting
     from minicontainer.runtime.resctrl import Rdt
 
+_CGROUPS = ("cgroup", "cgroup2")
 _AF_NETLINK, _SOCK_RAW_CLOEXEC, _NETLINK_ROUTE = 16, 3 | 0o2000000, 0
 # rtnetlink(7): a request that sets the flags of the first interface, the loopback, to be acknowledged
 _LOOPBACK_UP = pack("IHHII BxHiII", 32, 16, 1 | 4, 1, 0, 0, 0, 1, 1, 1)
@@ -236,11 +237,25 @@ def _rdt(plan: Plan, spec: dict, ident: str) -> Rdt | None:
     return rdt
 
 
+def _late(mounts: list[dict]) -> list[dict]:
+    """Those that need the process to be in its cgroup, and those that come after one of them at its place or below."""
+    late: list[dict] = []
+    places: list[str] = []
+    for m in mounts:
+        place = clean(m["destination"])
+        if m.get("type") in _CGROUPS:
+            places.append(place)
+        elif "tmpcopyup" in (m.get("options") or ()) or not any(place == p or place.startswith(f"{p}/") for p in places):
+            continue  # what is copied up is copied before the wait
+        late.append(m)
+    return late
+
+
 def _files(plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: object, network: Network) -> Slot | None:
     """Root, mounts, devices; the wait for the host's half; and what takes it. The terminal's end that the process gets."""
     ops, names, hooks = plan.container, root.names, spec.get("hooks") or {}
     mounts = spec.get("mounts") or []
-    late = [m for m in mounts if m.get("type") in ("cgroup", "cgroup2")]
+    late = _late(mounts)
     root.open_host()
     mounting.tie(mounts)
     root.enter()
@@ -253,7 +268,10 @@ def _files(plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: obj
     if names.new & FLAGS["cgroup"]:
         ops.call("unshare", FLAGS["cgroup"], why="its cgroup becomes the root of what it can see; only now is it in it")
     for m in late:
-        mounting.cgroups(m, cgroup, names.has("cgroup"))
+        if m.get("type") in _CGROUPS:
+            mounting.cgroups(m, cgroup, names.has("cgroup"))
+        else:
+            mounting.mounts([m])
     plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
     plan.copy_ups = mounting.copy_ups
     plan.warnings += mounting.warnings

@@ -137,3 +137,11 @@ def test_hooks(engine: Podman) -> None:
     assert status["createRuntime"] in ("creating", "created")  # runc's and crun's word
     assert status["poststart"] in ("created", "running")  # runc 1.1's and the spec's
     assert status["poststop"] == "stopped"
+
+
+@peer_first
+def test_for_an_init_system(engine: Podman) -> None:
+    """--systemd always: a writable group of its own below /sys/fs/cgroup, and tmpfs where systemd wants them."""
+    group = "/sys/fs/cgroup/systemd" if os.path.exists("/sys/fs/cgroup/systemd") else "/sys/fs/cgroup"
+    script = f"mkdir {group}/x && rmdir {group}/x && touch /run/x /run/lock/x /tmp/x && echo ok"
+    assert engine.prints(script, "--systemd", "always") == "ok"
