@@ -274,7 +274,10 @@ static void mon_feed(struct mon_state *st)
 	}
 	st->in_used = st->in_sent = 0;
 	if (st->user_in < 0 && st->m->user_in >= 0 && st->in >= 0) { /* the user's end of file, after all he wrote */
-		if (st->in == st->tty)
+		char settings[64];
+
+		/* A terminal has an end only by hanging up.  A file or a pipe has one, and the output is wanted all the same. */
+		if (st->in == st->tty && sys3(__NR_ioctl, st->m->user_in, TCGETS, settings) != -ENOTTY)
 			mon_hang_up(st);
 		else
 			mon_input_end(st);

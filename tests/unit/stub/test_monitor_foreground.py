@@ -188,6 +188,15 @@ def test_a_terminal_that_hangs_up_takes_the_container_with_it():
     assert f.wait() == 128 + signal.SIGHUP
 
 
+def test_input_that_is_no_terminal_may_end_before_the_program_on_a_terminal_does():
+    """As `exec -t` with /dev/null or a pipe: the end of the input is no hang-up."""
+    f = Foreground(["sh", "-c", "read x; sleep 0.3; echo got $x"], tty=True)
+    os.write(f.into, b"line\n")
+    os.close(f.into)
+    assert b"got line" in f.read(b"got line")
+    assert f.wait() == 0
+
+
 def test_output_to_a_file_a_socket_and_dev_null_is_whole(tmp_path):
     """Whatever the user's stdout is, all of the output arrives."""
     import socket
