@@ -93,7 +93,7 @@ class Mounting:
         why, resolve = f"where {m['destination']} is mounted (made if the image lacks it)", 0
         if m.get("type") in _PLAIN or destination in ("proc", "dev"):
             # By no link: what comes after relies on what is there (CVE-2019-19921, CVE-2023-27561).
-            why, resolve = f"{m['destination']} must be an ordinary directory, if it is there", RESOLVE_NO_SYMLINKS
+            why, resolve = f"{m['destination']} must be mounted on ordinary directory", RESOLVE_NO_SYMLINKS
         target = ops.make(self.root.root, destination, file=file, resolve=resolve, why=why)
         if self._proc_is_there and destination != "proc" and not destination.startswith("proc/"):
             ops.append(check_filesystem(target, PROC_SUPER_MAGIC, other=True, why=f"{m['destination']} is no way into /proc"))

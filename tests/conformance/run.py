@@ -67,7 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="PATTERN", help="only the programs with such names, as in linux_*")
     parser.add_argument("--out", default="build/conformance", metavar="DIR", help="for results.json and the programs' output")
     options = parser.parse_args()
-    options.suite = options.suite or names
+    options.suite = options.suite or [name for name in names if os.path.exists(f"{options.suites}/{name}")]
     options.runtime = options.runtime or ["runc", "crun", "ours"]
     options.only = options.only or ["*"]
     return options

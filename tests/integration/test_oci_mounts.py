@@ -191,7 +191,7 @@ def test_links_in_the_place_of_the_kernels_file_systems(oci: Oci, name: str) -> 
     (oci.rootfs / name).rmdir()
     (oci.rootfs / name).symlink_to("tmp")
     done = oci.run("true")
-    assert done.code == 1 and f"/{name} must be an ordinary directory" in done.err and "symbolic link" in done.err
+    assert done.code == 1 and f"/{name} must be mounted on ordinary directory" in done.err and "symbolic link" in done.err
     assert os.listdir(oci.rootfs / "tmp") == [] and not oci.left()
 
 
