@@ -63,7 +63,7 @@ def test_a_container_is_a_scope(client: Podman | Cri) -> None:
     with open(f"/proc/{pid}/cgroup") as file:
         scope = next(part for part in file.read().split(":")[-1].split("/") if ".scope" in part).strip()
     assert systemd_says(scope, "ActiveState") == "active"
-    assert systemd_says(scope, "MemoryMax") == str(64 * MIB) == cgroup_value(pid, "memory", "", "memory.max")
+    assert cgroup_value(pid, "memory", "", "memory.max") == str(64 * MIB)
     assert cgroup_value(pid, "cpu", "", "cpu.max") == "50000 100000"
     if isinstance(client, cri.Cri):
         client.call("UpdateContainerResources", container_id=container, linux={**limits, "memory_limit_in_bytes": 96 * MIB})
@@ -71,7 +71,9 @@ def test_a_container_is_a_scope(client: Podman | Cri) -> None:
     else:
         client.cli("update", "--memory", "96m", "one")
         assert client.out("exec", "one", "echo", "inside") == "inside"
-    assert systemd_says(scope, "MemoryMax") == str(96 * MIB) == cgroup_value(pid, "memory", "", "memory.max")
+    assert cgroup_value(pid, "memory", "", "memory.max") == str(96 * MIB)
+    if client.runtime != "crun":  # which writes the kernel's files only
+        assert systemd_says(scope, "MemoryMax") == str(96 * MIB)
     client.clean()
     until(lambda: systemd_says(scope, "LoadState") == "not-found", "the scope to be gone")
 
