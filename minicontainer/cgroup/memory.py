@@ -14,10 +14,11 @@ _SWAP = "memory and swap limit (--memory-swap)"
 _RESERVATION = "memory reservation (--memory-reservation)"
 _SWAPPINESS = "swappiness (--memory-swappiness)"
 _MEMSW = "memory.memsw.limit_in_bytes"
+_TCP, _TCP_FILE = "limit of TCP buffers (kernelTCP)", "memory.kmem.tcp.limit_in_bytes"
 
 
 def memory(resources: dict, group: Group, v2: bool) -> list[Setting]:
-    """limit, swap, reservation, swappiness, disableOOMKiller, useHierarchy, checkBeforeUpdate. For kernel, kernelTCP: ignored()."""
+    """limit, swap, reservation, kernelTCP, swappiness, disableOOMKiller, useHierarchy, checkBeforeUpdate. For kernel: ignored()."""
     section = resources.get("memory") or {}
     limit, swap = number(section, "limit", _LIMIT), number(section, "swap", _SWAP)
     if limit and swap and 0 < swap < limit:
@@ -43,13 +44,13 @@ def memory(resources: dict, group: Group, v2: bool) -> list[Setting]:
 def ignored(resources: dict) -> list[str]:
     """What is asked for and can't have an effect on any kernel of today, in words for a log: nothing is dropped silently.
 
-    memory.kernel and kernelTCP are not refused, since docker 20.10 and older configs send them; runc ignores them with a
-    warning too. -1 (no limit) is how things are.
+    memory.kernel is not refused, since docker 20.10 and older configs send it; runc ignores it with a warning too. -1 (no
+    limit) is how things are.
     """
     section = resources.get("memory") or {}
     out = []
-    if any((section.get(key) or -1) != -1 for key in ("kernel", "kernelTCP")):
-        out.append("memory.kernel and memory.kernelTCP are ignored: since Linux 5.16 kernel memory counts in memory.limit only")
+    if (section.get("kernel") or -1) != -1:
+        out.append("memory.kernel is ignored: since Linux 5.16 kernel memory counts in memory.limit only")
     if section.get("useHierarchy") is False:
         out.append("memory.useHierarchy: false is ignored: since Linux 5.11 memory is always counted with the groups below")
     cpu = resources.get("cpu") or {}
@@ -127,6 +128,10 @@ def _check_usage(limit: int, swap: int, group: Group) -> None:
 
 def _only_v1(section: dict, group: Group) -> list[Setting]:
     out = []
+    tcp = number(section, "kernelTCP", _TCP)
+    if tcp:
+        need(group, "memory", _TCP_FILE, _TCP, "leave it out: the memory limit counts them too")
+        out.append(Setting("memory", _TCP_FILE, tcp, _TCP, "buffers of TCP connections stay below this many bytes", same_bytes))
     swappiness = number(section, "swappiness", _SWAPPINESS, -1, 200)
     if swappiness is not None and swappiness >= 0:
         why = "0 keeps its memory out of swap, 100 treats memory and files alike"
@@ -146,7 +151,9 @@ def _oom_control(asked: str, got: str) -> bool:
 
 
 def _only_v1_refused(section: dict, group: Group) -> list[Setting]:
-    """swappiness and disableOOMKiller have no v2 form; hierarchical it always is."""
+    """swappiness, disableOOMKiller and kernelTCP have no v2 form; hierarchical it always is."""
+    if (number(section, "kernelTCP", _TCP) or -1) != -1:
+        raise Unsupported(f"{_TCP}: cgroup v2 has none of its own for them", "leave it out: the memory limit counts them too")
     if (number(section, "swappiness", _SWAPPINESS, -1, 200) or 0) >= 0 and section.get("swappiness") is not None:
         raise Unsupported(f"{_SWAPPINESS}: cgroup v2 has no swappiness for a group", "leave it out; --memory-swap limits its swap")
     if section.get("disableOOMKiller"):

@@ -139,3 +139,10 @@ def test_update_to_unlimited_memory_lifts_swap_first(v1):
 def test_update_of_the_period_never_passes_through_a_higher_bandwidth(v1, period, order):
     v1.put("cpu,cpuacct/minicontainer/c/cpu.cfs_period_us", "100000\n")
     assert [f for f, _ in v1.written({"cpu": {"quota": 10000, "period": period}}, update=True)] == order
+
+
+def test_tcp_buffers_have_a_limit_where_the_kernel_has_it(v1):
+    with pytest.raises(Unsupported, match=r"this kernel has no memory\.kmem\.tcp\.limit_in_bytes"):
+        v1.written({"memory": {"kernelTCP": MIB}})
+    v1.put("memory/memory.kmem.tcp.limit_in_bytes", "9223372036854771712\n")
+    assert v1.written({"memory": {"kernelTCP": MIB}}) == [("memory.kmem.tcp.limit_in_bytes", str(MIB))]
