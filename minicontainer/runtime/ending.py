@@ -79,12 +79,12 @@ def _signal_all(cgroup: Cgroup, sig: int) -> None:
 
 
 def delete(container: OciContainer, *, force: bool = False, warn: Callable[[str], None] = silently) -> None:
-    """Removes a stopped container (any, with force).
+    """Removes a container that has stopped, or was never started (any, with force).
 
-    One that was created and not started is not stopped: runtime.md, "Delete", wants that refused. runc does not refuse it.
+    runtime.md, "Delete", wants it refused for a created one; runc and crun end it, and crun's tests hold a runtime to that.
     """
     status = container.status()
-    if status != "stopped" and not force:
+    if status not in ("stopped", "created") and not force:
         raise Conflict(f"cannot delete container {container.ident} that is not stopped: {status}")
     destroy(container, warn)
 

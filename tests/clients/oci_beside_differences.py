@@ -64,10 +64,6 @@ DIFFERENCES: dict[tuple[str, str], tuple[str, dict[str, object]]] = {
         {"exit code": 1, "stdout": [], **error("RUNTIME run failed: unable to stat preserved-fd 3 (of 2): it is not open")},
     ),
     ("terminal", "run one"): ("a terminal is relayed also where the caller has none", {"exit code": 0, "stderr": []}),
-    ("created and never started", "delete one"): (
-        "to delete what is not stopped MUST be an error (runtime.md); runc ends it",
-        {"exit code": 1, "stderr": [("error", "cannot delete container one that is not stopped: created")]},
-    ),
     ("version 2", "run one"): (
         "a runtime MUST refuse a version it does not support (config.md)",
         {"exit code": 1, "stderr": ["error"]},

@@ -57,17 +57,23 @@ def test_of_two_starts_at_once_one_starts_it(oci: Oci) -> None:
     assert (oci.rootfs / "count").read_text() == "once\n"
 
 
-@pytest.mark.parametrize("end", ["kill", "delete"])
-def test_a_created_container_can_be_ended(oci: Oci, end: str) -> None:
+@pytest.mark.parametrize("end", [("kill", "one", "KILL"), ("delete", "one"), ("delete", "--force", "one")], ids=" ".join)
+def test_a_created_container_can_be_ended(oci: Oci, end: tuple[str, ...]) -> None:
     oci.write("sleep", "600")
     oci.ok("create", "one")
-    assert "that is not stopped: created" in oci.do("delete", "one").err
-    if end == "kill":
-        oci.ok("kill", "one", "KILL")
+    oci.ok(*end)
+    if end[0] == "kill":
         until(lambda: status(oci) == "stopped", "its end")
         oci.ok("delete", "one")
-    else:
-        oci.ok("delete", "--force", "one")
+    assert not oci.left()
+
+
+def test_a_running_or_paused_container_is_deleted_by_force_alone(oci: Oci) -> None:
+    oci.running()
+    assert "cannot delete container one that is not stopped: running" in oci.do("delete", "one").err
+    oci.ok("pause", "one")
+    assert "cannot delete container one that is not stopped: paused" in oci.do("delete", "one").err
+    oci.ok("delete", "--force", "one")
     assert not oci.left()
 
 
