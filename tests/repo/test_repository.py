@@ -24,7 +24,7 @@ HEAVY = {"json", "re", "enum", "typing", "dataclasses", "functools", "collection
 ORDINARY_FOLDERS = {"/", "/tmp", "/var/tmp", "/srv", "/opt", "/root", "/usr/src", "/usr/local/src", "/mnt", "/home"}
 
 # Where `run`, `create`, `start`, `exec` and the OCI verbs pass through.
-HOT_MODULES = ("cli.main", "cli.oci", "cli.run", "cli.life", "engine.run", "engine.create", "engine.start", "engine.exec",
+HOT_MODULES = ("cli.main", "cli.oci", "cli.oci.create", "cli.oci.exec", "cli.oci.foreground", "cli.oci.life", "cli.run", "cli.life", "engine.run", "engine.create", "engine.start", "engine.exec",
                "runtime.launch", "image.store")
 
 
@@ -69,6 +69,12 @@ def _is_narrow(caught: ast.expr | None) -> bool:
 def test_what_every_start_imports_is_light(module: str) -> None:
     """Importing the module as a launcher does it brings in none of the heavy modules."""
     assert imported_by(f"import minicontainer.{module}") & HEAVY == set()
+
+
+def test_what_an_engine_calls_most_does_without_os_and_the_compiled_part() -> None:
+    """`start`, `state`, `kill` and `delete` of the OCI face: os takes 0.8 ms to import, cffi 1 ms, of 7 in all."""
+    statement = "import minicontainer.cli.oci.life, minicontainer.runtime.starting, minicontainer.runtime.ending"
+    assert imported_by(statement) & {"os", "_cffi_backend", "struct"} == set()
 
 
 def imported_by(statement: str) -> set[str]:

@@ -99,26 +99,31 @@ def create_(call: Call) -> int:
 def run_(call: Call) -> int:
     """run [OPTIONS] CONTAINER"""
     values = call.values
-    if not values["no-subreaper"] and not values["detach"]:
-        from minicontainer.cli.oci.foreground import become_subreaper
+    if values["detach"]:
+        _started(call, _create(call))
+        return 0
+    from minicontainer.cli.oci.foreground import become_subreaper, hold_signals, stand_by
 
+    if not values["no-subreaper"]:
         become_subreaper()
-    container = _create(call, foreground=not values["detach"])
+    container = _create(call, foreground=True)
+    hold_signals()
+    code = stand_by(_started(call, container))
+    if not values["keep"]:
+        delete(container, force=True, warn=call.log.warn)
+    return code
+
+
+def _started(call: Call, container: OciContainer) -> Launch:
+    """Starts a container of ours. One that can't be started is gone."""
+    assert container.launch
     try:
         lifecycle.start(container, warn=call.log.warn)
-        if values["detach"]:
-            return 0
-        from minicontainer.cli.oci.foreground import stand_by
-
-        assert container.launch
-        code = stand_by(container.launch)
     except BaseException:
         if os.path.exists(container.dir):  # a hook that fails takes the container along
             delete(container, force=True, warn=call.log.warn)
         raise
-    if not values["keep"]:
-        delete(container, force=True, warn=call.log.warn)
-    return code
+    return container.launch
 
 
 VERBS = {"create": Verb(create_, _CREATE), "run": Verb(run_, _RUN)}

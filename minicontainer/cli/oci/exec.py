@@ -43,6 +43,10 @@ def exec_(call: Call) -> int:
     process = _from_file(values["process"]) if values["process"] else _from_flags(container, values, call.args[1:])
     detach, socket = values["detach"], values["console-socket"]
     check_terminal(process, given=bool(socket), foreground=not detach)
+    if not detach:
+        from minicontainer.cli.oci.foreground import hold_signals
+
+        hold_signals()
     launch = execute(
         container,
         process,
