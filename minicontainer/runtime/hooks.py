@@ -144,7 +144,8 @@ def failure(name: str, index: int, hook: dict, code: int, output: list[str]) -> 
     elif code < op.EXITED:
         what = f"fork/exec {hook['path']}: {os.strerror(code).lower()}"
     else:
-        what = f"exit status {code - op.EXITED}" if code < op.SIGNALLED else f"signal: {_signal(code - op.SIGNALLED)}"
+        what = "error running hook: "  # runc 1.1 said no more than that, and clients look for it
+        what += f"exit status {code - op.EXITED}" if code < op.SIGNALLED else f"signal: {_signal(code - op.SIGNALLED)}"
         what += ", stdout: {}, stderr: {}".format(*output)
     return StartError("hook", hook["path"], 0, message=f"error running {name} hook #{index}: {what}")
 

@@ -38,7 +38,7 @@ def start(container: OciContainer, *, warn: Callable[[str], None] = silently) ->
 
         raise exec_error(spec["process"]["args"][0], errno)
     nth = index - container.state["start_hook"]
-    if nth >= len(hooks.of(spec, "startContainer")):
+    if not 0 <= nth < len(hooks.of(spec, "startContainer")):  # what is before them
         raise StartError("seccomp", "", errno, "the filter is not one this kernel takes")
     error = hook_failure(container, spec, "startContainer", nth, errno)
     _destroy(container, warn)

@@ -136,7 +136,7 @@ def test_a_hook_that_fails_ends_the_container_and_poststop_runs(oci: Oci, notes:
     if name in ("startContainer", "poststart"):
         assert done.code == 0, done
         done = oci.do("start", "one")
-    words = f"error running {name} hook #1: exit status 3, stdout: to stdout\n, stderr: to stderr\n"
+    words = f"error running {name} hook #1: error running hook: exit status 3, stdout: to stdout\n, stderr: to stderr\n"
     assert done.code == 1
     assert words.replace("\n", "\\n") in done.err
     assert not oci.left()
@@ -149,7 +149,11 @@ def test_a_hook_that_fails_ends_the_container_and_poststop_runs(oci: Oci, notes:
 def test_a_poststop_hook_that_fails_is_a_warning_and_the_others_run(oci: Oci, notes: Path) -> None:
     add(oci, "poststop", {"path": "/bin/false"}, script(f"touch {notes}/second"))
     done = oci.run("true")
-    assert done.code == 0 and "level=warning" in done.err and "error running poststop hook #0: exit status 1" in done.err
+    assert (
+        done.code == 0
+        and "level=warning" in done.err
+        and "error running poststop hook #0: error running hook: exit status 1" in done.err
+    )
     assert (notes / "second").exists()
     assert not oci.left()
 
@@ -166,7 +170,7 @@ def test_a_hook_that_takes_too_long_is_killed(oci: Oci, name: str) -> None:
 
 def test_how_a_hook_ended_is_said_as_go_says_it(oci: Oci) -> None:
     for hook, words in (
-        (script("kill -9 $$"), "signal: killed"),
+        (script("kill -9 $$"), "error running hook: signal: killed"),
         ({"path": "/etc/passwd"}, "fork/exec /etc/passwd: permission denied"),
     ):
         oci.config["hooks"] = {"createRuntime": [hook]}
@@ -203,3 +207,16 @@ def test_startcontainer_hooks_are_the_containers_user_under_its_filter(oci: Oci,
     done = oci.run("sh", "-c", "mkdir /notes/program || echo refused", user={"uid": 1234, "gid": 0}, noNewPrivileges=True)
     assert (done.code, done.out) == (0, "refused\n"), done
     assert (notes / "uid").read_text() == "1234\n" and not (notes / "hook").exists()
+
+
+def test_a_filter_that_knows_no_close_range_leaves_hooks_their_three_descriptors(oci: Oci, notes: Path) -> None:
+    oci.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["close_range"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    add(oci, "startContainer", {"path": "/bin/sh", "args": ["sh", "-c", "ls /proc/self/fd >/notes/fds"]})
+    oci.write("true", noNewPrivileges=True)
+    with open("/dev/null") as null:
+        code = 'exec 3</dev/null; exec "$@"'
+        assert oci.do("run", "--preserve-fds", "1", "one", prefix=("sh", "-c", code, "sh"), pass_fds=(null.fileno(),)).code == 0
+    assert (notes / "fds").read_text().split() == ["0", "1", "2", "3"], "3 is ls's own, to read the folder"

@@ -122,8 +122,8 @@ def test_sets() -> None:
     [
         (errno.ENOENT, "fork/exec /h: no such file or directory"),
         (errno.ETIMEDOUT, "hook ran past specified timeout of 2.0s"),
-        (op.EXITED + 7, "exit status 7, stdout: o, stderr: e"),
-        (op.SIGNALLED + 9, "signal: killed, stdout: o, stderr: e"),
+        (op.EXITED + 7, "error running hook: exit status 7, stdout: o, stderr: e"),
+        (op.SIGNALLED + 9, "error running hook: signal: killed, stdout: o, stderr: e"),
     ],
 )
 def test_how_a_hook_failed(code: int, words: str) -> None:
@@ -139,7 +139,7 @@ def test_hooks_run_here_up_to_the_first_that_fails(tmp_path: Path) -> None:
         return {"path": "/bin/sh", "args": ["sh", "-c", text]}
 
     spec = {"hooks": {"poststop": [hook(f"cat >{tmp_path}/1; exit 4"), hook(f"cat >{tmp_path}/2")]}}
-    with pytest.raises(MinicontainerError, match="error running poststop hook #0: exit status 4"):
+    with pytest.raises(MinicontainerError, match="error running poststop hook #0: error running hook: exit status 4"):
         hooks.run(spec, "poststop", {"bundle": str(tmp_path)})
     assert not (tmp_path / "2").exists()
     assert len(hooks.run(spec, "poststop", {"bundle": str(tmp_path)}, go_on=True)) == 1
