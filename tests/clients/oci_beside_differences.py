@@ -51,9 +51,9 @@ DIFFERENCES: dict[tuple[str, str], tuple[str, dict[str, object]]] = {
     ),
     ("run", "run --console-socket {tmp}/none one"): (_DIAL, error("RUNTIME run failed: dial unix TMP/none: connect: ")),
     ("run", "run -d --console-socket {tmp}/none one"): (_DIAL, error("RUNTIME run failed: dial unix TMP/none: connect: ")),
-    ("run", "run --pid-file /nonexistent/pid one"): (
-        "ours writes the pid before the program runs",
-        {"stdout": [], **error("RUNTIME run failed: /nonexistent/.pid: no such file or directory")},
+    ("run", "create --pid-file /nonexistent/pid one"): (
+        "no word for what was tried",
+        error("RUNTIME create failed: /nonexistent/.pid: no such file or directory"),
     ),
     ("exec", "exec --pid-file /nonexistent/pid one true"): (
         "no word for what was tried",
