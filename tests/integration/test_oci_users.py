@@ -175,6 +175,37 @@ def test_without_root_by_the_own_id(rootless: Oci) -> None:
     assert os.stat(rootless.rootfs / "tmp/new").st_uid == OWN
 
 
+@pytest.fixture
+def delegated(rootless: Oci) -> Iterator[Path]:
+    """A cgroup of that user, with one below it for the processes that are there already (cgroup-v2.rst, "Delegation")."""
+    top = Path(f"/sys/fs/cgroup/{rootless.cgroup}")
+    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        pytest.skip("only cgroup v2 can be delegated")
+    (top / "session").mkdir(parents=True)
+    for folder in (top, top / "session"):
+        for name in (".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(folder / name, OWN, OWN)
+    yield top
+    (top / "session").rmdir()
+
+
+def test_without_root_in_a_delegated_group(rootless: Oci, delegated: Path) -> None:
+    """Its cgroup is beside the one that the user is in, with limits; without one delegated there are none to be had."""
+    rootless.config["linux"]["resources"] = {"pids": {"limit": 9}}
+    rootless.write("sleep", "600")
+    refused = as_user(rootless, "create", "one")
+    assert refused.code == 1 and "rootless needs no limits + no cgrouppath" in refused.err
+    enter = f"echo $$ >{delegated}/session/cgroup.procs"
+    assert as_user(rootless, "create", "one", before=enter).code == 0
+    try:
+        assert (delegated / "one/pids.max").read_text() == "9\n"
+        assert as_user(rootless, "update", "--pids-limit", "8", "one", before=enter).code == 0
+        assert (delegated / "one/pids.max").read_text() == "8\n"
+    finally:
+        as_user(rootless, "delete", "--force", "one", before=enter)
+    assert not (delegated / "one").exists()
+
+
 def test_without_root_by_subordinate_ids(rootless: Oci) -> None:
     """newuidmap maps what /etc/subuid grants; what it does not is refused in one line."""
     if not shutil.which("newuidmap"):
