@@ -5,25 +5,31 @@ from __future__ import annotations
 import os
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
+from minicontainer.errors import UsageError
+
 _ENOTSUP = 95
+_DEEPEST = 200  # an image decides how deep it goes; each level takes four descriptors, of 1,024 as a rule
 
 
-def copy(source: int, target: int) -> None:
+def copy(source: int, target: int, depth: int = 0) -> None:
     """Copies everything below one directory into another, by descriptors of them: links are copied, and none is followed.
 
-    Owner, mode, times and extended attributes are kept, devices, FIFOs and sockets too. OSError.
+    Owner, mode, times and extended attributes are kept, devices, FIFOs and sockets too. OSError, and UsageError for what is
+    too deep.
     """
+    if depth > _DEEPEST:
+        raise UsageError(f"tmpcopyup: there are more than {_DEEPEST} folders in each other to copy", "leave out tmpcopyup")
     inside = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
     to = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target)
     try:
         for name in os.listdir(inside):
-            _one(name, inside, to)
+            _one(name, inside, to, depth)
     finally:
         os.close(inside)
         os.close(to)
 
 
-def _one(name: str, source: int, target: int) -> None:
+def _one(name: str, source: int, target: int, depth: int) -> None:
     s = os.stat(name, dir_fd=source, follow_symlinks=False)
     if S_ISLNK(s.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
@@ -32,7 +38,7 @@ def _one(name: str, source: int, target: int) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         inside, to = os.open(name, flags, dir_fd=source), os.open(name, flags, dir_fd=target)
         try:
-            copy(inside, to)
+            copy(inside, to, depth + 1)
             _attributes(inside, to)
         finally:
             os.close(inside)

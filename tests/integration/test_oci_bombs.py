@@ -97,6 +97,28 @@ def test_many_mounts_are_no_bomb(oci: Oci) -> None:
     assert oci.sh("ls /m | wc -l; ls /m/7").split() == [str(many), "sub"]
 
 
+@pytest.mark.parametrize("depth", [150, 1500])
+def test_a_deep_folder_of_the_image_is_copied_up_or_refused(oci: Oci, depth: int) -> None:
+    """tmpcopyup copies what the image holds, which is copied here: neither the stack nor the descriptors run out."""
+    (oci.rootfs / "deep").mkdir()
+    folder = os.open(oci.rootfs / "deep", os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    oci.mount("/deep", "tmpfs", "tmpcopyup")
+    if depth < 200:
+        assert oci.sh(f"find /deep -name d | wc -l; ls -d /deep{'/d' * depth} >/dev/null && echo all").split() == [
+            str(depth),
+            "all",
+        ]
+    else:
+        oci.write("true")
+        assert "tmpcopyup" in _refused(oci, oci.do("run", "one"))
+
+
 def test_resources_and_processes_from_files_are_read_with_the_same_care(oci: Oci) -> None:
     oci.running()
     path = oci.bundle / "process.json"

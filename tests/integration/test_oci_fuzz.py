@@ -64,14 +64,14 @@ FULL["mounts"] += [
 FULL["linux"].update(
     cgroupsPath="/mc-fuzz/one",
     sysctl={"net.ipv4.ip_forward": "1", "kernel.msgmax": "8192"},
-    devices=[{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 1, "gid": 1},
+    devices=[{"path": "/dev/random", "type": "c", "major": 1, "minor": 8, "fileMode": 438, "uid": 1, "gid": 1},
              {"path": "/dev/pipe", "type": "p"}],
     rootfsPropagation="rprivate",
     mountLabel="",
     personality={"domain": "LINUX", "flags": []},
 )  # fmt: skip
 FULL["linux"]["resources"].update(
-    memory={"limit": 1 << 27, "reservation": 1 << 26, "swap": 1 << 27, "disableOOMKiller": False, "swappiness": 10},
+    memory={"limit": 1 << 27, "reservation": 1 << 26, "swap": 1 << 27, "disableOOMKiller": False},
     cpu={"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0", "mems": "0"},
     pids={"limit": 50},
 )
@@ -93,6 +93,7 @@ del EVERYTHING["linux"]["resources"]
 
 RESOURCES: dict[str, Any] = {
     **FULL["linux"]["resources"],
+    "memory": {**FULL["linux"]["resources"]["memory"], "swappiness": 10},
     "blockIO": {"weight": 100, "weightDevice": [{"major": 7, "minor": 0, "weight": 100}], **_RATES},
     "hugepageLimits": [{"pageSize": "2MB", "limit": 1 << 21}],
     "network": {"classID": 1, "priorities": [{"name": "lo", "priority": 1}]},
