@@ -304,7 +304,7 @@ def test_any_config_becomes_a_container_or_nothing(oci: Oci) -> None:
     outcomes = {0: 0, 1: 0}
 
     @given(changes(base, most=2))
-    @fuzzed(90)
+    @fuzzed(60)
     def one(todo: list) -> None:
         config = changed(base, todo)
         for path in _KEPT:
@@ -321,4 +321,4 @@ def test_any_config_becomes_a_container_or_nothing(oci: Oci) -> None:
         assert not oci.left(), created
 
     one()
-    assert min(outcomes.values()) > (0 if SLOW else 10), f"both outcomes are met: {outcomes}"
+    assert min(outcomes.values()) > (0 if SLOW else 5), f"both outcomes are met: {outcomes}"
