@@ -11,7 +11,7 @@ from stat import S_ISCHR
 from struct import pack
 
 from minicontainer.errors import UsageError
-from minicontainer.kernel.flags import NEW_LISTENER, PR, RLIMIT
+from minicontainer.kernel.flags import NEW_LISTENER, PR, RLIMIT, O
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.capabilities import Sets
 from minicontainer.stub.ops import Blob, Op, PointerTo, Slot, execute, find, syscall, wait, write_file
@@ -25,7 +25,6 @@ SIGKILL = 9
 EPERM, EINVAL, EROFS = 1, 22, 30
 _F_DUPFD_CLOEXEC = 1030
 _SECCOMP_SET_MODE_FILTER = 1
-_CLOSE_RANGE_CLOEXEC = 4
 _ALL_SIGNALS_FREE = bytes(8)
 _EVERY_CPU = b"\xff" * 1024  # CONFIG_NR_CPUS is at most 8192
 
@@ -97,21 +96,23 @@ def foreign_streams(stdio: Sequence[int], process: dict) -> list[int]:
 
 
 def descriptors(ops: Ops, passed: Sequence[Slot], needed: Sequence[Slot]) -> None:
-    """Descriptors from 3 on: passed become 3, 4, …, needed stay until the execve, all others are closed by it.
+    """Descriptors from 3 on: passed become 3, 4, …, needed follow and stay until the execve, all others are closed.
 
-    It comes before seccomp: few filters know close_range.
+    At once, and not by the execve: between OCI's `create` and `start` a process that waits as the container's user holds
+    nothing of the host. It comes before seccomp: few filters know close_range.
     """
-    free = 3 + len(passed)
-    if passed:
-        for slot in (*needed, *passed):
-            ops.call("fcntl", slot, _F_DUPFD_CLOEXEC, free, out=slot, why="out of the way of the descriptors that are passed on")
-        for number, slot in enumerate(passed, 3):
-            ops.call("dup3", slot, number, 0, why=f"passed on as {number}")
+    first, free = 3 + len(passed), 3 + len(passed) + len(needed)
+    for slot in (*needed, *passed):
+        ops.call("fcntl", slot, _F_DUPFD_CLOEXEC, free, out=slot, why="out of the way of those that get a place")
+    for number, slot in enumerate(passed, 3):
+        ops.call("dup3", slot, number, 0, why=f"passed on as {number}")
+    for number, slot in enumerate(needed, first):
+        ops.call("dup3", slot, number, O["O_CLOEXEC"], out=slot, why="needed until the execve")
     ops.call(
         "close_range",
         free,
         0xFFFFFFFF,
-        _CLOSE_RANGE_CLOEXEC,
+        0,
         why=f"only stdin, stdout, stderr{f' and {len(passed)} more' if passed else ''} cross into the container (CVE-2024-21626)",
     )
 

@@ -52,6 +52,8 @@ _DECODE: dict[str, tuple] = {
     "keyctl": ("keyctl", None),
     "prlimit64": (None, "rlimit", None, None),
     "close_range": (None, "max", {"CLOSE_RANGE_CLOEXEC": 4}),
+    "fcntl": (None, {"F_DUPFD_CLOEXEC": 1030}, None),
+    "dup3": (None, None, f.O),
     "rt_sigprocmask": ("sigmask", None, None, None),
     "ioctl": (None, "ioctl", None),
     "socket": ("socket", "socktype", "netlink"),

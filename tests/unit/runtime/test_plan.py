@@ -443,3 +443,14 @@ def test_a_mount_on_the_root_is_what_later_ones_go_into() -> None:
     place = next(op for op in ops if op.call == "make" and op.args[1] == "x")
     assert place.args[0] is tree.out
     assert ops[at(ops, "pivot_root") - 1].args[0] is tree.out
+
+
+def test_who_waits_for_start_holds_nothing_of_the_host() -> None:
+    """Beyond the standard streams, what is passed on and what the rest of the plan needs, descriptors are closed, not just marked."""
+    plan = planned(waits=True, passed=1)
+    ops, close = plan.container, at(plan.container, "close_range")
+    assert ops[close].args == (3 + 1 + 2, 0xFFFFFFFF, 0)
+    assert [op.args[1] for op in ops[:close] if op.call == "dup3"][-3:] == [3, 4, 5]
+    assert {op.out for op in ops[:close] if op.call == "dup3"} >= {plan.sync, plan.fifo}
+    kept = {plan.sync, plan.fifo, *(op.out for op in ops[close:])}
+    assert all(a in kept for op in ops[close:] for a in op.args if isinstance(a, Slot))
