@@ -21,7 +21,7 @@ from tests.clients.dockerd import cgroups_named, remove_cgroup
 
 SECONDS = 60
 _LOGRUS = re.compile(r'time="[^"]+" level=(?P<level>\w+) msg=(?P<msg>"(?:[^"\\]|\\.)*"|\S+)$')
-_UNEQUAL = ("psi", "blkio", "cache", "throttling")
+_UNEQUAL = ("psi", "max", "blkio", "cache", "throttling")
 _VOLATILE = {"pid": "PID", "created": "TIME"}
 
 
@@ -163,7 +163,7 @@ def settled(value: Any, key: str = "") -> Any:
 def kinds(value: Any) -> Any:
     """The shape of a JSON value: keys, and a word for each number. A list has the shapes that its items have.
 
-    Without psi (what waits for CPU, memory and io), which runc has from 1.2 on, and what is left out where it is zero: whether
+    Without psi (what waits for CPU, memory and io) and the most memory used on v2, which runc has from 1.2 on, and what is left out where it is zero: whether
     this container or another one read the program from the disk is chance.
     """
     if isinstance(value, dict):

@@ -96,7 +96,7 @@ def rootless() -> dict:
     spec = example()
     linux = spec["linux"]
     del linux["resources"]
-    linux["namespaces"] = _namespaces("pid", "ipc", "uts", "mount", "user")
+    linux["namespaces"] = [*_namespaces("pid", "ipc", "uts", "mount"), {"type": "user"}]
     for kind, mine in (("uidMappings", os.geteuid()), ("gidMappings", os.getegid())):
         linux[kind] = [{"containerID": 0, "hostID": mine, "size": 1}]
     for mount in spec["mounts"]:
