@@ -23,6 +23,11 @@ _LINKS = (
     ("core", "/proc/kcore"),
     ("ptmx", "pts/ptmx"),
 )
+# struct termios of a new pty (tty_std_termios), without ONLCR
+_TCSETS, _NO_ONLCR = (
+    0x5402,
+    pack("4Ix19s", 0x500, 0x1, 0xBF, 0x8A3B, b"\x03\x1c\x7f\x15\x04\0\1\0\x11\x13\x1a\0\x12\x0f\x17\x16\0\0\0"),
+)
 _KINDS = {"c": "S_IFCHR", "u": "S_IFCHR", "b": "S_IFBLK", "p": "S_IFIFO"}
 _AT_SYMLINK_NOFOLLOW = 0x100
 
@@ -102,8 +107,11 @@ def _of_host(path: str, kind: str, number: int) -> str:
     )
 
 
-def console(root: Rootfs, socket: Slot, process: dict) -> Slot:
-    """A terminal of the container's own devpts: its master goes to whoever asked, its peer becomes /dev/console."""
+def console(root: Rootfs, socket: Slot, process: dict, *, plain: bool = False) -> Slot:
+    """A terminal of the container's own devpts: its master goes to whoever asked, its peer becomes /dev/console.
+
+    plain: what it writes is read by no terminal, but a file or pipe, which is to get lines without carriage returns, as from runc.
+    """
     ops, uid, size = root.ops, process.get("user", {}).get("uid", 0), process.get("consoleSize")
     devpts = root.devpts or ops.path(root.root, "dev/pts", directory=True, why="terminals of the root itself")
     if not root.devpts:
@@ -134,6 +142,8 @@ def console(root: Rootfs, socket: Slot, process: dict) -> Slot:
             Blob(pack("HHHH", size["height"], size["width"], 0, 0), f"{size['height']} rows, {size['width']} columns"),
             why="its size, before the program asks for it",
         )
+    if plain:
+        ops.call("ioctl", peer, _TCSETS, Blob(_NO_ONLCR, "-onlcr"), why="its output goes to no terminal: a newline is just that")
     if uid:
         ops.call("fchown", peer, uid, 0xFFFFFFFF, why="the terminal belongs to the container's user")
     if "root" in root.spec:

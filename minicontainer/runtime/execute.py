@@ -65,6 +65,7 @@ def execute(
             die_with_parent=not detach,
             passed=len(fds),
             foreign=foreign_streams(stdio, process),
+            plain=not detach and not os.isatty(stdio[1]),
             isolated=any(n["type"] == "mount" and not n.get("path") for n in (spec.get("linux") or {}).get("namespaces") or ()),
         )
         for message in plan.warnings:

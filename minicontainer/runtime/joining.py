@@ -40,13 +40,14 @@ def make_exec_plan(
     die_with_parent: bool = True,
     passed: int = 0,
     foreign: Sequence[int] = (),
+    plain: bool = False,
     isolated: bool = True,
 ) -> Plan:
     """The plan for a process in the container whose first process is pid (held by pidfd).
 
     spec: {"process": …, "linux": …} as in OCI's config.json (of linux: personality, memoryPolicy); cgroup: where it goes
-    (cgroup.Entrance); seccomp: the BPF program; passed, foreign: as in make_plan; isolated: the container has a mount namespace
-    of its own, whose root is its.
+    (cgroup.Entrance); seccomp: the BPF program; passed, foreign, plain: as in make_plan; isolated: the container has a mount
+    namespace of its own, whose root is its.
     """
     plan = Plan()
     wanted = spec["process"]
@@ -90,7 +91,7 @@ def make_exec_plan(
     )
     if wanted.get("terminal"):
         plan.console = Slot("console socket")
-        process.stdio(ops, devices.console(root, plan.console, wanted))
+        process.stdio(ops, devices.console(root, plan.console, wanted, plain=plain))
     ops.call("fchdir", cwd, why="stand in the working directory")
     plan.passed = [Slot(f"descriptor {3 + n}") for n in range(passed)]
     process.descriptors(ops, plan.passed, [plan.sync])

@@ -78,6 +78,7 @@ def create(
         new_keyring=new_keyring,
         passed=len(fds),
         foreign=foreign_streams((0, 1, 2), process),
+        plain=foreground and not os.isatty(1),
     )
     plan.inherit.update(zip(plan.passed, fds))
     for words in plan.warnings:

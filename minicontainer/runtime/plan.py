@@ -135,6 +135,7 @@ def make_plan(
     new_keyring: bool = True,
     passed: int = 0,
     foreign: Sequence[int] = (),
+    plain: bool = False,
     promised: dict[str, bool] | None = None,
 ) -> Plan:
     """The plan for an OCI spec.
@@ -142,8 +143,8 @@ def make_plan(
     ident: the container's id; bundle: folder that relative paths are relative to; cgroup: a cgroup.Cgroup; overlay: how the
     root is made if it is an image; seccomp: the BPF program; waits: a byte from a fifo releases the execve (OCI's start), else
     it goes straight on; new_keyring: a session keyring of its own; passed: how many descriptors it gets beside the standard streams
-    (plan.passed has their slots, the caller puts them into plan.inherit); foreign: see process.foreign_streams; promised: see
-    Rootfs. UsageError for what the spec gets wrong.
+    (plan.passed has their slots, the caller puts them into plan.inherit); foreign: see process.foreign_streams; plain: see
+    devices.console; promised: see Rootfs. UsageError for what the spec gets wrong.
     """
     plan = Plan()
     linux = spec.get("linux") or {}
@@ -161,7 +162,7 @@ def make_plan(
 
     root = Rootfs(ops, spec, overlay, bundle, promised, names)
     mounting = Mounting(root, plan.sync)
-    peer = _files(plan, spec, root, mounting, cgroup, network)
+    peer = _files(plan, spec, root, mounting, cgroup, network, plain=plain)
     cwd = _working_directory(ops, root, spec["process"]["cwd"])
     # In a user namespace the OOM score is not ours to lower any more: userns.before() did it.
     process.limits(ops, {**spec["process"], "oomScoreAdj": None} if names.user else spec["process"], root.host_proc)
@@ -251,7 +252,9 @@ def _late(mounts: list[dict]) -> list[dict]:
     return late
 
 
-def _files(plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: object, network: Network) -> Slot | None:
+def _files(
+    plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: object, network: Network, *, plain: bool
+) -> Slot | None:
     """Root, mounts, devices; the wait for the host's half; and what takes it. The terminal's end that the process gets."""
     ops, names, hooks = plan.container, root.names, spec.get("hooks") or {}
     mounts = spec.get("mounts") or []
@@ -286,7 +289,7 @@ def _files(plan: Plan, spec: dict, root: Rootfs, mounting: Mounting, cgroup: obj
     peer = None
     if spec["process"].get("terminal"):
         plan.console = Slot("console socket")
-        peer = devices.console(root, plan.console, spec["process"])
+        peer = devices.console(root, plan.console, spec["process"], plain=plain)
     for call, field, what in (("sethostname", "hostname", "name"), ("setdomainname", "domainname", "domain name")):
         if spec.get(field):
             ops.call(call, spec[field], len(spec[field].encode()), why=f"its {what} in the new UTS namespace")

@@ -179,8 +179,8 @@ class Rootfs:
         """Masked and read-only paths: what of the kernel's /proc and /sys a container must not see or change."""
         for path in self.linux.get("readonlyPaths") or ():
             self._read_only(clean(path))
-        for path in self.linux.get("maskedPaths") or ():
-            self._mask(clean(path))
+        for path in dict.fromkeys(map(clean, self.linux.get("maskedPaths") or ())):
+            self._mask(path)
 
     def _read_only(self, path: str) -> None:
         ops = self.ops

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -378,3 +379,9 @@ def test_an_interpreter_that_is_missing(oci: Oci) -> None:
     done = oci.do("exec", "one", "/run.sh")
     assert done.code == 255 and "exec /run.sh: no such file or directory" in done.err
     assert "stat /nosuch: no such file or directory" in oci.do("exec", "one", "/nosuch").err
+
+
+def test_lines_of_a_terminal_that_nobody_sees_are_plain(oci: Oci) -> None:
+    """As with runc: what a container with a terminal writes into a file or pipe has no carriage returns."""
+    done = oci.run("sh", "-c", "tty; echo line", terminal=True)
+    assert done.code == 0 and re.fullmatch(r"/dev/pts/\d+\nline\n", done.out), done
