@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from minicontainer.kernel.flags import CLONE, NEW_LISTENER, O
+from minicontainer.kernel.flags import CLONE, O
 from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import IN_ROOT, Ops
 from minicontainer.runtime.namespaces import BORN, FLAGS, initial_user_namespace
@@ -83,8 +83,8 @@ def make_exec_plan(
         clone(plan.sync, 0, BORN.decode(), why="a child, with nothing of the host in reach: only children enter a pid namespace")
     )
     process.first(ops, keyring=f"_ses.{ident}")
-    if seccomp_flags & NEW_LISTENER:
-        ops.append(wait(plan.sync, why="the go that every start has, so that the next one is that of the listener"))
+    # Unread, it would make of our end of the socket an ECONNRESET, before the terminal that we send is received (unix(7)).
+    ops.append(wait(plan.sync, why="the go that every start has: it has to be taken"))
     root.root = ops.open(None, "/", O["O_PATH"] | O["O_DIRECTORY"], name="root", why="the container's root")
     cwd = ops.open(
         root.root, wanted["cwd"], O["O_PATH"] | O["O_DIRECTORY"], name="cwd", resolve=IN_ROOT, why="the working directory"

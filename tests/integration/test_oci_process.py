@@ -385,3 +385,10 @@ def test_lines_of_a_terminal_that_nobody_sees_are_plain(oci: Oci) -> None:
     """As with runc: what a container with a terminal writes into a file or pipe has no carriage returns."""
     done = oci.run("sh", "-c", "tty; echo line", terminal=True)
     assert done.code == 0 and re.fullmatch(r"/dev/pts/\d+\nline\n", done.out), done
+
+
+def test_a_terminal_reaches_the_caller_also_when_the_program_is_quick(oci: Oci) -> None:
+    """`exec -t` again and again: the stub is gone in a moment, and what it sent must not go with it."""
+    oci.running()
+    for _ in range(25):
+        assert oci.ok("exec", "-t", "one", "true") == ""
