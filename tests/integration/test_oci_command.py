@@ -56,8 +56,9 @@ def test_ctrl_c_in_a_relayed_terminal_is_the_containers(oci: Oci) -> None:
 
 
 def test_a_terminal_without_one_of_the_callers_is_relayed_all_the_same(oci: Oci) -> None:
+    """Into a pipe or file it writes plain lines."""
     done = oci.run("sh", "-c", "tty; exit 3", terminal=True)
-    assert (done.code, done.out) == (3, "/dev/pts/0\r\n"), done
+    assert (done.code, done.out) == (3, "/dev/pts/0\n"), done
 
 
 def test_exec_with_a_terminal(oci: Oci) -> None:
