@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import time
+from glob import glob
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -70,6 +71,16 @@ def thaw(folders: set[str]) -> None:
         if os.path.exists(f"{folder}/freezer.state"):
             with open(f"{folder}/freezer.state", "w") as f:
                 f.write("THAWED")
+
+
+def sweep(patterns: tuple[str, ...]) -> None:
+    """Removes cgroups with such names, and those below them, if nobody is in them: those of containers that were never deleted."""
+    found: list[str] = []
+    for pattern in patterns:
+        for top in (*glob(f"/sys/fs/cgroup/*/{pattern}"), *glob(f"/sys/fs/cgroup/*/minicontainer/{pattern}")):
+            found += [folder for folder, _, _ in os.walk(top, topdown=False)]
+    for folder in sorted(found, key=len, reverse=True):
+        remove({folder})
 
 
 def remove(folders: set[str]) -> None:

@@ -87,6 +87,7 @@ def run(suite: Suite, folder: str, program: str, runtime: Runtime, scratch: str,
     )
     left = runtime.delete_all()
     orphans = orphan.end_all()
+    orphan.sweep(suite.cgroups)
     with open(f"{out}/{suite.name}.{program}.{runtime.name}.log", "w") as f:
         f.write(f"{output}\n# status {status}; left behind: containers {left}, processes {orphans}\n")
     assertions, planned = tap.read(output)

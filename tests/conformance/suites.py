@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Suite:
     """name: of the suite, and of its folder below the caller's; pattern: of its programs; built: what shows that it was built;
-    command(folder, program): argv; variables(folder, runtime): added environment; in_folder: run there, not in a scratch folder."""
+    command(folder, program): argv; variables(folder, runtime): added environment; cgroups: patterns of the names of those that it
+    makes, and may leave; in_folder: run there, not in a scratch folder."""
 
     name: str
     pattern: str
@@ -25,6 +26,7 @@ class Suite:
     command: Callable[[str, str], list[str]]
     variables: Callable[[str, str], dict[str, str]]
     seconds: int
+    cgroups: tuple[str, ...]
     in_folder: bool = False
 
     def programs(self, folder: str) -> list[str]:
@@ -42,6 +44,7 @@ SUITES = (
         lambda folder, program: [f"{folder}/validation/{program}/{program}.t"],
         lambda folder, runtime: {"RUNTIME": runtime},
         seconds=120,
+        cgroups=("testdir", "cgrouptest"),
         in_folder=True,
     ),
     Suite(
@@ -56,6 +59,7 @@ SUITES = (
             "PYTHONDONTWRITEBYTECODE": "1",
         },
         seconds=120,
+        cgroups=("test-tmp*", "test-v1-exec-cgroup-*"),
     ),
     Suite(
         "runc",
@@ -64,5 +68,6 @@ SUITES = (
         lambda folder, program: ["bats", "--tap", f"{folder}/tests/integration/{program}.bats"],
         lambda folder, runtime: {"RUNC": runtime},
         seconds=240,
+        cgroups=("runc-cgroups-integration-test", "test_*"),
     ),
 )
