@@ -107,7 +107,7 @@ def test_container_that_forks(engine: Engine) -> None:
     script = "for i in 1 2 3 4 5; do (setsid sleep 600 &) ; done; echo ready; exec sleep 600"
     name = engine.detached(IMAGE, "sh", "-c", script)
     until(lambda: "ready" in engine.ok("logs", name), "it is ready")
-    assert len(engine.ok("exec", name, "pidof", "sleep").split()) == 6
+    until(lambda: len(engine.ok("exec", name, "pidof", "sleep").split()) == 6, "all have become sleep")
     engine.ok("rm", "-f", name)
 
 
