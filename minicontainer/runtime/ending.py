@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix  # os takes 0.8 ms to import
-from errno import ESRCH
+from errno import EINVAL, ESRCH
 
 from minicontainer.errors import Conflict, KernelError, MinicontainerError
 from minicontainer.runtime.processes import start_time
@@ -49,7 +49,10 @@ def first(container: OciContainer) -> int:
         return -1
     try:
         pidfd = posix.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError as e:
+        # EINVAL, before Linux 6.9: it has ended, but others are still in its session or process group.
+        if e.errno not in (ESRCH, EINVAL):
+            raise
         return -1
     if start_time(pid) == container.state["pid_start"]:
         return pidfd
