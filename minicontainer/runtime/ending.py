@@ -136,7 +136,7 @@ def _end(container: OciContainer) -> None:
                 _wait(init, container)
             if exists:
                 cgroup.remove()
-        if container.state.get("resctrl"):
+        if container.state["resctrl"]:
             from minicontainer.runtime.resctrl import remove
 
             remove(container.state["resctrl"])

@@ -10,9 +10,8 @@ import os
 
 from minicontainer.cgroup import tree
 from minicontainer.cgroup.group import Cgroup
-from minicontainer.errors import KernelError, Unsupported
-from minicontainer.kernel import calls
-from minicontainer.runtime.processes import start_time
+from minicontainer.errors import Unsupported
+from minicontainer.runtime.ending import first
 from minicontainer.runtime.state import OciContainer
 
 TYPE_CHECKING = False
@@ -235,7 +234,7 @@ def oom_events(container: OciContainer) -> Iterator[None]:
     version = cgroup.hierarchy.version("memory", "memory")
     if not version:
         raise Unsupported("events: this host has no memory controller, which tells of OOM", "use events --stats")
-    pidfd = _pidfd(container)
+    pidfd = first(container)
     if pidfd < 0:
         return
     opened = [pidfd]
@@ -253,18 +252,6 @@ def oom_events(container: OciContainer) -> Iterator[None]:
     finally:
         for fd in opened:
             os.close(fd)
-
-
-def _pidfd(container: OciContainer) -> int:
-    """Of the first process; -1 if it has ended."""
-    try:
-        fd = calls.pidfd_open(container.state["pid"])
-    except KernelError:
-        return -1
-    if start_time(container.state["pid"]) == container.state["pid_start"]:
-        return fd
-    os.close(fd)
-    return -1
 
 
 class _Notice1:

@@ -31,7 +31,7 @@ _LONGEST_ID = 255  # it names a folder
 class OciContainer:
     """A container by id below root. state is state.json's content: ociVersion, bundle, rootfs, created, annotations, cgroup,
     freezers, sweep (cgroup.Cgroup), pid (0 before there is a process), pid_start (processes.start_time), own_pids (whether it has
-    a pid namespace of its own), hooks (whether it has any), start_hook (Plan.first_start_hook)."""
+    a pid namespace of its own), hooks (whether it has any), start_hook (Plan.first_start_hook), resctrl (Plan.resctrl)."""
 
     __slots__ = ("dir", "ident", "launch", "state")
 
@@ -182,7 +182,7 @@ def load(root: str, ident: str) -> OciContainer:
             raise NotFound("container does not exist") from None
         # Killed between mkdir and the first save: there is nothing yet but the folder.
         names = ("ociVersion", "bundle", "rootfs", "created", "annotations", "cgroup", "hooks")
-        state = {**dict.fromkeys(names, ""), "pid": 0, "own_pids": True, "freezers": [], "sweep": [[], []]}
+        state = {**dict.fromkeys(names, ""), "pid": 0, "own_pids": True, "freezers": [], "sweep": [[], []], "resctrl": []}
     return OciContainer(root, ident, state)
 
 
