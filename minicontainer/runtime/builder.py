@@ -18,7 +18,8 @@ from minicontainer.kernel.flags import (
 from minicontainer.stub.ops import Blob, Slot, make, openat2, syscall
 
 IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = _FSPICK_CLOEXEC = 1
+_FSPICK_EMPTY_PATH = 8
 _TO_DESCRIPTOR = MOVE_MOUNT["MOVE_MOUNT_F_EMPTY_PATH"] | MOVE_MOUNT["MOVE_MOUNT_T_EMPTY_PATH"]
 
 
@@ -61,6 +62,13 @@ class Ops(list):
                 self.call("fsconfig", context, FSCONFIG["FSCONFIG_SET_FLAG"], key, 0, 0, why=f"option of {what}")
             else:
                 self.call("fsconfig", context, FSCONFIG["FSCONFIG_SET_STRING"], key, value, 0, why=f"option of {what}")
+
+    def reconfigure(self, mount: Slot, data: list[tuple[str, str | None]], *, what: str) -> None:
+        """Other options for the whole file system of a mount (fspick(2)): of all its mounts."""
+        context = Slot(f"{what} context")
+        self.call("fspick", mount, "", _FSPICK_EMPTY_PATH | _FSPICK_CLOEXEC, out=context, why=f"the file system at {what}")
+        self.configure(context, data, what)
+        self.call("fsconfig", context, FSCONFIG["FSCONFIG_CMD_RECONFIGURE"], 0, 0, 0, why="they hold from now on")
 
     def clone_tree(self, dir: Slot | None, path: str, *, why: str, recursive: bool = False, ok: tuple = ()) -> Slot:
         """A detached copy of a mount: what a bind mount is before it has a place."""

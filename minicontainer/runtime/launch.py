@@ -25,7 +25,7 @@ from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime.namespaces import BORN, COPY_UP
 from minicontainer.runtime.plan import Plan
 from minicontainer.stub import program as prog
-from minicontainer.stub.ops import EXEC, FIND, WAIT, Op, Slot, wait, write_file
+from minicontainer.stub.ops import EXEC, FIND, WAIT, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ class Launch:
         if plan.console:
             slots[plan.console] = _CONSOLE_FD
         given = dict(plan.inherit)
-        for slot, maps in plan.idmaps.items():
-            given[slot] = self._user_namespace(*maps)
+        if plan.idmaps:
+            from minicontainer.runtime import userns
+
+            given.update((slot, userns.made(*maps)) for slot, maps in plan.idmaps.items())
         for slot, fd in given.items():
             slots[slot] = len(fds)
             fds.append(fd)
@@ -144,31 +146,6 @@ class Launch:
             if back >= 0:
                 calls.setns(back, CLONE["CLONE_NEWPID"])
                 os.close(back)
-
-    def _user_namespace(self, uids: str, gids: str) -> int:
-        """A descriptor of a user namespace with these mappings (in the form of uid_map), held by it alone: for mount_setattr(2)."""
-        ours, theirs = _socket.socketpair(1, _SOCK_SEQPACKET_CLOEXEC)
-        slot = Slot("parent")
-        program = prog.Program([wait(slot, why="it is there only to have a user namespace")], {slot: _SYNC_FD})
-        shared = spawn.SharedMemory(program.code)
-        with open(STUB, "rb") as f:
-            stub = calls.sealed_memfd("minicontainer", f.read())
-        try:
-            pid, pidfd = spawn.spawn(stub, [0, 1, 2, shared.fd, theirs.fileno()], CLONE["CLONE_NEWUSER"])
-        finally:
-            theirs.close()
-            shared.close()
-            os.close(stub)
-        try:
-            maps = (("gid", gids), ("uid", uids))
-            self._host(
-                "host", [write_file(f"/proc/{pid}/{k}_map", m, why=f"{k}s of a mount, from → to, how many") for k, m in maps]
-            )
-            return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            ours.close()
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-            os.close(pidfd)
 
     def _born_again(self, sync: _socket.socket, meetings: dict[bytes, Callable[[int], list[Op]]]) -> None:
         """What the stub asks for between its two births; then the second is the process, and the first one ends (namespaces.py)."""
@@ -204,8 +181,8 @@ class Launch:
 
     def _join_pid_namespace(self) -> int:
         """setns(CLONE_NEWPID) moves only the children of who calls it, so the parent does it; a descriptor to go back."""
-        path = self.plan.joined.get("pid")
-        if path is None:
+        path = self.plan.pid_namespace
+        if not path:
             return -1
         back = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

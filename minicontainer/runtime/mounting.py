@@ -10,12 +10,11 @@ import os
 from stat import S_IMODE, S_ISDIR
 from struct import pack
 
-from minicontainer.errors import UsageError
+from minicontainer.errors import Unsupported, UsageError
 from minicontainer.kernel.flags import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
     CLONE,
-    FSCONFIG,
     MOUNT_ATTR,
     MS,
     PROC_SUPER_MAGIC,
@@ -33,7 +32,6 @@ _ANYBODYS = frozenset(("tmpfs", "ramfs", "devpts", "proc", "sysfs", "mqueue", "o
 # What shows a namespace: its type, and where the host has it mounted.
 _SHOWS = {"sysfs": ("network", "/sys"), "proc": ("pid", "/proc"), "mqueue": ("ipc", "/dev/mqueue")}
 _PLAIN = frozenset(("proc", "sysfs"))
-_FSPICK_EMPTY_PATH = 8
 _WHY = {
     "proc": "shows the processes of the new pid namespace, and no others",
     "sysfs": "the kernel's devices and settings; its network part is the new network namespace's",
@@ -128,6 +126,9 @@ class Mounting:
             out = root.outside if foreign or fstype not in _ANYBODYS or options.copy_up else ops
             if options.copy_up and out is not ops:
                 data += _owned_by_root(root.linux)
+            if foreign and fstype == "proc" and "pid" in root.names.joined and not root.names.by_parent:
+                # Neither this process nor the one that makes it can be in there (Linux 6.17 has the option).
+                data.append(("pidns", root.names.joined["pid"]))
             why = f"/{destination}: {_WHY.get(fstype, f'a new {fstype}')}"
             mount = out.filesystem(fstype, data, attr, source=m.get("source") or fstype, why=why)
         self._attach(mount, m, options=options)
@@ -178,14 +179,16 @@ class Mounting:
     def _remount(self, m: dict, options: MountOptions) -> None:
         """Other options for what is mounted there: of the mount itself, and with data of the file system (mount(2), MS_REMOUNT)."""
         ops, destination = self.ops, clean(m["destination"])
+        if not self.root.names.isolated and (options.attr_set or options.attr_clr):
+            raise Unsupported(
+                f'mount "{m["destination"]}": a remount of one mount needs a mount namespace of the container\'s own',
+                'add {"type": "mount"} to linux.namespaces, or give the options to the mount itself',
+            )
         mount = ops.path(self.root.root, destination, why=f"/{destination}, which is mounted already")
         shown = " ".join(m.get("options") or [])
         ops.set_attributes(mount, on=options.attr_set, off=options.attr_clr, why=f"its options from now on: {shown}")
         if options.data:
-            context = Slot(f"/{destination} context")
-            ops.call("fspick", mount, "", _FSPICK_EMPTY_PATH | 1, out=context, why=f"the file system at /{destination}")
-            ops.configure(context, options.data, f"/{destination}")
-            ops.call("fsconfig", context, FSCONFIG["FSCONFIG_CMD_RECONFIGURE"], 0, 0, 0, why="they hold from now on")
+            ops.reconfigure(mount, options.data, what=f"/{destination}")
         self._propagation(ops, mount, options, destination)
 
     # -- binds -----------------------------------------------------------------------------------------------------------------
@@ -272,18 +275,21 @@ class Mounting:
             ops.attach(host, self._target(m), why=f"/{base} is in its place")
             return
         if len(trees) == 1 and trees[0].name == "":
-            self._cgroup_tree(trees[0], base, options.attr_set, private)
+            self._cgroup_tree(trees[0], self._target(m), base, options.attr_set, private)
             return
         tmpfs = ops.filesystem("tmpfs", [("mode", "755")], options.attr_set & ~RDONLY, why=f"/{base}: holds the v1 hierarchies")
-        ops.attach(tmpfs, self._target(m), why=f"/{base} is in its place")
         for tree in trees:
-            self._cgroup_tree(tree, f"{base}/{tree.name}", options.attr_set, private)
+            ops.call("mkdirat", tmpfs, tree.name, 0o755, why=f"where the hierarchy {tree.name} goes")
             for link in tree.links:
                 ops.call("symlinkat", tree.name, tmpfs, link, why=f"{link} is in the hierarchy {tree.name}")
-        if options.attr_set & RDONLY:
-            ops.set_attributes(tmpfs, on=RDONLY, why=f"/{base} itself is read only too")
+        # Now: in a container without a mount namespace a mount that has its place takes no attributes any more.
+        ops.set_attributes(tmpfs, on=options.attr_set & RDONLY, why=f"/{base} itself is read only too")
+        ops.attach(tmpfs, self._target(m), why=f"/{base} is in its place")
+        for tree in trees:
+            place = ops.path(tmpfs, tree.name, why="its mount point")
+            self._cgroup_tree(tree, place, f"{base}/{tree.name}", options.attr_set, private)
 
-    def _cgroup_tree(self, tree: object, destination: str, attr: int, private: bool) -> None:
+    def _cgroup_tree(self, tree: object, place: Slot, destination: str, attr: int, private: bool) -> None:
         ops = self.ops
         if private:
             why = f"/{destination}: its root is this container's own cgroup"
@@ -292,7 +298,7 @@ class Mounting:
             out = self.root.outside
             mount = out.clone_tree(None, tree.path, why=f"/{destination}: this container's own cgroup")  # type: ignore[attr-defined]
             out.set_attributes(mount, on=attr, why="limits are the host's to set")
-        ops.attach(mount, ops.make(self.root.root, destination, why="its mount point"), why=f"/{destination} is in its place")
+        ops.attach(mount, place, why=f"/{destination} is in its place")
 
 
 def _owned_by_root(linux: dict) -> list[tuple[str, str | None]]:

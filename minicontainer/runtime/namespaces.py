@@ -58,10 +58,12 @@ class Namespaces:
 
     new: CLONE_NEW* flags; joined: path by type; user: whether the container has another user namespace than we; privileged:
     whether we are root (of whatever user namespace we are in ourselves); mapped: whether that or the container's is not the host's
-    own, so that no device node can be made; twice: whether it takes two births; isolated: whether its mounts are its own.
+    own, so that no device node can be made; by_parent: the path of a pid namespace that this process joins for its children (it
+    can't in another user namespace than the host's), or ""; twice: whether it takes two births; isolated: whether its mounts are
+    its own.
     """
 
-    __slots__ = ("isolated", "joined", "mapped", "new", "privileged", "twice", "user")
+    __slots__ = ("by_parent", "isolated", "joined", "mapped", "new", "privileged", "twice", "user")
 
     def __init__(self, entries: list[dict] | tuple = ()) -> None:
         self.new = 0
@@ -76,13 +78,19 @@ class Namespaces:
                 self.joined[kind] = path
         self.privileged = os.geteuid() == 0
         self.user = bool(self.new & FLAGS["user"]) or "user" in self.joined
-        self.mapped = self.user or not initial_user_namespace()
-        self.twice = self.user or bool(self.new & FLAGS["time"]) or ("pid" in self.joined and self.mapped)
+        outermost = initial_user_namespace()
+        self.mapped = self.user or not outermost
+        self.by_parent = self.joined.get("pid", "") if outermost else ""
+        self.twice = self.user or bool(self.new & FLAGS["time"]) or ("pid" in self.joined and not outermost)
         self.isolated = bool(self.new & FLAGS["mount"])
 
     def has(self, kind: str) -> bool:
         """Whether the container has a namespace of this type that is new, or joined by path."""
         return bool(self.new & FLAGS[kind]) or kind in self.joined
+
+    def join(self, ops: Ops) -> None:
+        """Ops that join all but a user namespace, and a pid namespace that we join ourselves."""
+        join(ops, {kind: path for kind, path in self.joined.items() if kind != "pid" or not self.by_parent}, JOINED)
 
     def shared(self, kind: str) -> bool:
         """Whether a namespace of this type belongs to another user namespace: no file system that shows it can be made inside."""
@@ -165,11 +173,11 @@ class Births:
                 ops.call("unshare", FLAGS["mount"], why="mounts on the way to the container: neither the host's nor its own")
                 ops.extend(early)
                 ops.call("mount", 0, "/", 0, MS["MS_REC"] | propagation, 0, why="what is mounted here stays unknown to the host")
-            join(ops, names.joined, JOINED)
+            names.join(ops)
             ops.extend(outside)
         self._user(ops)
         if not names.privileged:
-            join(ops, names.joined, JOINED)
+            names.join(ops)
         self._time(ops)
         if not names.privileged:
             ops.call("prctl", PR["PR_SET_DUMPABLE"], 0, why="no longer: nobody may trace us")

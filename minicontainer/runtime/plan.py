@@ -24,7 +24,7 @@ from minicontainer.kernel.flags import CLONE
 from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import Ops
 from minicontainer.runtime.cgroups import cgroup_owner, resources_of
-from minicontainer.runtime.namespaces import FLAGS, JOINED, Births, Namespaces, groups_denied, join
+from minicontainer.runtime.namespaces import FLAGS, Births, Namespaces, groups_denied
 from minicontainer.runtime.rootfs import Overlay, Rootfs, clean
 from minicontainer.stub.ops import Blob, Op, Slot, rtnl, wait
 
@@ -62,14 +62,14 @@ class Plan:
 
     before: host ops before the clone; flags: of clone3; resources: the limits that before sets; after(pid): host ops after
     it; container: the stub's ops;
-    sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the slot of exec.fifo;
-    inherit: descriptors of ours that the stub gets too (the caller puts that of exec.fifo in); tells: the stub says when
-    everything is mounted, and waits for the host's hooks; hook_streams: of the hooks that the stub runs; first_start_hook: the
-    index of its first startContainer hook; meetings: host ops for what the stub asks for between its two births, None with one
-    (namespaces.py); idmaps: user namespaces that the stub gets, by slot: uid and gid mappings; copy_ups: how often the stub
-    has something copied; listener: the slot of a seccomp listener that the caller takes and hands over; passed: the slots of
-    descriptors that the program gets; resctrl: groups of that file system that go with the container; warnings: what could
-    not be done and does not matter.
+    sync, console: slots that launch.py fills with a socket each; fifo: with OCI's create, the slot of exec.fifo; inherit:
+    descriptors of ours that the stub gets too (the caller puts that of exec.fifo in); tells: the stub says when everything is
+    mounted, and waits for the host's hooks; hook_streams: of the hooks that the stub runs; first_start_hook: the index of its
+    first startContainer hook; meetings: host ops for what the stub asks for between its two births, None with one (namespaces.py);
+    idmaps: user namespaces that the stub gets, by slot: uid and gid mappings; copy_ups: how often the stub has something copied;
+    listener: the slot of a seccomp listener that the caller takes and hands over; passed: the slots of descriptors that the
+    program gets; pid_namespace: the path of one that the stub is born in; resctrl: groups of that file system that go with the
+    container; warnings: what could not be done and does not matter.
     """
 
     __slots__ = (
@@ -84,10 +84,10 @@ class Plan:
         "hook_streams",
         "idmaps",
         "inherit",
-        "joined",
         "listener",
         "meetings",
         "passed",
+        "pid_namespace",
         "resctrl",
         "resources",
         "sync",
@@ -106,7 +106,7 @@ class Plan:
         self.console: Slot | None = None
         self.fifo: Slot | None = None
         self.unified_dir: str | None = None
-        self.joined: dict[str, str] = {}
+        self.pid_namespace = ""
         self.inherit: dict[Slot, int] = {}
         self.tells = False
         self.hook_streams: Streams | None = None
@@ -149,6 +149,11 @@ def make_plan(
     plan = Plan()
     linux = spec.get("linux") or {}
     names = Namespaces(linux.get("namespaces") or ())
+    if "user" in names.joined:
+        from minicontainer.runtime import userns
+
+        linux = userns.joined(linux, names.joined["user"])
+        spec = {**spec, "linux": linux}
     network = network or _net_devices(linux, names) or Network()
     enter = _host_half(plan, spec, ident, names, cgroup, network)
     ops = plan.container
@@ -157,7 +162,7 @@ def make_plan(
         enter.append(process.every_cpu())
     if not names.twice:
         ops.extend(enter)
-        join(ops, {kind: path for kind, path in names.joined.items() if kind != "pid"}, JOINED)  # launch.py joins that one
+        names.join(ops)
     from minicontainer.runtime.mounting import Mounting  # which exec has no use for
 
     root = Rootfs(ops, spec, overlay, bundle, promised, names)
@@ -207,7 +212,7 @@ def _host_half(plan: Plan, spec: dict, ident: str, names: Namespaces, cgroup: ob
     """What is done outside: before the clone, by it, and after it. The ops by which the stub enters its cgroups."""
     plan.resources = resources_of(spec)
     plan.warnings += ignored(plan.resources)
-    plan.joined = {} if names.twice else names.joined
+    plan.pid_namespace = names.by_parent
     plan.unified_dir = None if cgroup.born_outside else cgroup.unified_dir()  # type: ignore[attr-defined]
     # A cgroup namespace is rooted where its first process is when it is made: it has to come after the cgroup.
     plan.flags = 0 if names.twice else names.new & ~FLAGS["cgroup"]

@@ -237,7 +237,10 @@ class Rootfs:
     def finish(self) -> None:
         """What was to be read only all along, but had to be filled first."""
         for mount, what in self.readonly_later:
-            self.ops.set_attributes(mount, on=RDONLY, why=f"{what} is read only, now that all is in it")
+            if self.names.isolated:
+                self.ops.set_attributes(mount, on=RDONLY, why=f"{what} is read only, now that all is in it")
+            else:  # in a tree that is mounted nowhere only its root takes attributes; this file system has no other mount
+                self.ops.reconfigure(mount, [("ro", None)], what=what)
 
     def pivot(self) -> None:
         """The container's root becomes /, and the host's is gone."""

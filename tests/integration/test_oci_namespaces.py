@@ -118,6 +118,39 @@ def test_none_at_all(oci: Oci) -> None:
     assert not oci.left()
 
 
+def test_read_only_file_systems_without_a_mount_namespace(oci: Oci) -> None:
+    """The cgroups, /dev and a tmpfs are filled first and read only then, though a mount in a loose tree takes no attributes."""
+    if not kernel(6, 15):
+        pytest.skip("mounts within a tree that is mounted nowhere came with Linux 6.15")
+    for key in ("maskedPaths", "readonlyPaths"):
+        del oci.config["linux"][key]
+    entry(oci, "mount", None)
+    for mount in oci.config["mounts"]:
+        mount["options"] = [*mount.get("options", ()), *(["ro"] if mount["destination"] == "/dev" else [])]
+    oci.config["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]})
+    oci.mount("/tmp", "tmpfs", "ro")
+    oci.write("sh", "-c", "ls /dev /sys/fs/cgroup; for d in /dev /sys/fs/cgroup /tmp; do touch $d/x 2>&1; done; echo x > /dev/null")
+    done = oci.fenced("run", "one")
+    assert done.code == 0 and not done.err, done
+    assert done.out.count("Read-only file system") == 3 and "urandom" in done.out
+    assert "cgroup.procs" in done.out or "memory" in done.out
+    oci.mount("/tmp", "tmpfs", "remount", "rw")
+    done = oci.run("true")
+    assert done.code == 1 and "a remount of one mount needs a mount namespace of the container's own" in done.err
+
+
+@pytest.mark.parametrize("holder", [["--pid"]], indirect=True)
+def test_proc_of_a_joined_pid_namespace_in_a_new_user_namespace(oci: Oci, holder: int) -> None:
+    """It shows who is in there, and nobody of the host (runc can't: EPERM; crun can)."""
+    has("user")
+    entry(oci, "pid", f"/proc/{holder}/ns/pid")
+    entry(oci, "user")
+    mapping = [{"containerID": 0, "hostID": 0, "size": 1000}]
+    oci.config["linux"].update(uidMappings=mapping, gidMappings=mapping)
+    shown = oci.sh("cat /proc/1/cmdline | tr '\\0' ' '; echo; cd /proc; echo [0-9]*").splitlines()
+    assert shown[0] == "sleep 600 " and len(shown[1].split()) <= 3, shown
+
+
 def test_exec_without_a_mount_namespace_stays_in_the_containers_root(oci: Oci) -> None:
     """The joined namespace's root is the host's: the new process gets the root of the container's first one."""
     if not kernel(6, 15):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -261,6 +262,42 @@ def test_mapped_as_the_container_is(users: Oci, source: Path) -> None:
     out = users.sh("stat -c %u:%g /tmp /tmp/file; touch /tmp/new")
     assert out.split() == ["0:0", "1000:1000"]
     assert os.stat(source / "new").st_uid == 0
+
+
+@pytest.fixture
+def joined(users: Oci) -> Iterator[Oci]:
+    """The same bundle, with the user namespace of a process that is there already, by path and without mappings."""
+    command = ["unshare", "--user", "--fork", "sh", "-c", "echo up; exec sleep 600"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline() == b"up\n"
+    child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+    for kind in ("gid", "uid"):
+        Path(f"/proc/{child}/{kind}_map").write_text(f"0 {FIRST} 65536\n")
+    entry(users, "user", f"/proc/{child}/ns/user")
+    del users.config["linux"]["uidMappings"], users.config["linux"]["gidMappings"]
+    yield users
+    os.kill(child, 9)
+    process.wait()
+    process.stdout.close()
+
+
+def test_mapped_as_the_joined_user_namespace_is(joined: Oci, source: Path) -> None:
+    """Who joins one has its mappings: for mounts, and for the owner of a tmpfs that is filled from outside."""
+    mount = joined.config["mounts"][-1]
+    del mount["uidMappings"], mount["gidMappings"]
+    joined.mount("/etc", "tmpfs", "tmpcopyup")
+    out = joined.sh("stat -c %u:%g /mnt/file /etc; touch /etc/new")
+    assert out.split() == ["1000:1000", "0:0"]
+
+
+def test_other_mappings_than_those_of_the_joined_user_namespace_are_refused(joined: Oci) -> None:
+    """In runc's words; its own may be said again, as containerd does."""
+    joined.config["linux"].update(uidMappings=MANY, gidMappings=MANY)
+    joined.sh("true")
+    joined.config["linux"]["gidMappings"] = [{**MANY[0], "hostID": 7}]
+    done = joined.run("true")
+    assert done.code == 1 and "both namespace path and non-matching mapping specified" in done.err
+    assert not joined.left()
 
 
 def test_mapped_by_nothing_is_refused(oci: Oci, source: Path) -> None:

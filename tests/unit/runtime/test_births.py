@@ -118,6 +118,7 @@ def test_a_joined_user_namespace(monkeypatch: pytest.MonkeyPatch, user: int, ord
     """Root joins all others first; who is not root joins it first, and may then join what belongs to it (setns(2))."""
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(namespaces, "_check", lambda kind, path: True)
+    monkeypatch.setattr(userns, "joined", lambda linux, path: linux)
 
     def change(spec: dict) -> None:
         paths = [{"type": kind, "path": f"/namespaces/{kind}"} for kind in ("user", "ipc")]
@@ -125,7 +126,7 @@ def test_a_joined_user_namespace(monkeypatch: pytest.MonkeyPatch, user: int, ord
 
     plan = planned(change, overlay=None)
     assert [op.args[1] for op in plan.container if op.call == "setns"] == [FLAGS[kind] for kind in order]
-    assert plan.joined == {} and plan.meetings == {}
+    assert plan.pid_namespace == "" and plan.meetings == {}
 
 
 def test_the_own_user_namespace_is_none_to_join() -> None:

@@ -270,7 +270,7 @@ def test_joined_namespaces() -> None:
     assert plan.flags == CLONE["CLONE_NEWNS"]
     (join,) = [op for op in plan.container if op.call == "setns"]
     assert join.args[1] == CLONE["CLONE_NEWNET"]
-    assert plan.joined["pid"] == "/proc/self/ns/pid"
+    assert plan.pid_namespace == "/proc/self/ns/pid"
 
 
 @pytest.mark.parametrize(("namespaces", "message"), [
