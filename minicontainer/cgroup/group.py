@@ -227,6 +227,8 @@ class Cgroup(settings.Group):
             ops += making.mkdir_ops(base, self.path)
             if base == h.unified:
                 ops += making.controller_ops(h, self.path, asked)
+            if base == h.mounts.get("cpu"):
+                ops += making.realtime_ops(base, self.path, asked)
             if base == h.mounts.get("cpuset"):
                 ops += making.cpuset_ops(base, self.path, {setting.file for setting in asked})
         return ops + self._set_ops(asked, resources)

@@ -6,6 +6,7 @@ import os
 from errno import EEXIST
 
 from minicontainer.cgroup import tree
+from minicontainer.cgroup.paths import DEFAULT_PARENT
 from minicontainer.errors import Conflict, Unsupported
 from minicontainer.stub.ops import Op, mkdir, syscall, write_file
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _AT_FDCWD = -100
 _AT_REMOVEDIR = 0x200
+_REALTIME = {"cpu.rt_runtime_us": 0, "cpu.rt_period_us": 1_000_000}  # as a new group has them
 # Controllers that count by thread, and so work in a threaded group (cgroup-v2.rst, "Threads").
 _THREADED = frozenset(("cpu", "cpuset", "pids", "perf_event"))
 
@@ -82,6 +84,33 @@ def cpuset_ops(base: str, path: str, asked: set[str]) -> list[Op]:
             why = "a new cpuset is empty: it gets its parent's, or nothing can enter"
             ops.append(write_file(f"{base}{path}/{file}", value, why=why))
     return ops
+
+
+def realtime_ops(base: str, path: str, asked: list[Setting]) -> list[Op]:
+    """On v1 a group gives only the realtime CPU time that it was given: parents that are new, or ours, get what this one asks for.
+
+    It is added to what the groups beside it have (scheduler/sched-rt-group.rst). Other parents are their owners' to set.
+    """
+    own = {setting.file: int(setting.value) for setting in asked if setting.controller == "cpu" and setting.file in _REALTIME}
+    runtime, period = (own.get(file, default) for file, default in _REALTIME.items())
+    above = ancestors(base, path)
+    ops = []
+    for at, below in zip(above, (*above[1:], base + path)):
+        if runtime <= 0 or os.path.exists(at) and at != f"{base}/{DEFAULT_PARENT}":
+            continue
+        whole = _realtime(at)["cpu.rt_period_us"]
+        beside = [other for other in tree.groups_in(at) if other != below] if os.path.exists(at) else []
+        shares = [(runtime, period), *(tuple(_realtime(other).values()) for other in beside)]
+        needed = sum(-(-us * whole // each) for us, each in shares)
+        if needed > _realtime(at)["cpu.rt_runtime_us"]:
+            why = "realtime CPU time for the container, and for those beside it"
+            ops.append(write_file(f"{at}/cpu.rt_runtime_us", str(needed), why=why))
+    return ops
+
+
+def _realtime(group: str) -> dict[str, int]:
+    """A group's realtime CPU time and its period in µs; those of a new one if it is not there."""
+    return {file: int(tree.read(f"{group}/{file}") or default) for file, default in _REALTIME.items()}
 
 
 def controller_ops(h: Hierarchy, path: str, asked: list[Setting]) -> list[Op]:

@@ -68,6 +68,20 @@ def test_a_limit_is_the_kernels(oci: Oci, what: str) -> None:
     assert value(oci, v1, v2) == (text2 if V2 else text1)
 
 
+@pytest.mark.skipif(V2 or not os.path.exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us"), reason="needs CONFIG_RT_GROUP_SCHED and v1")
+def test_realtime_cpu_time_is_given_to_new_parents_too(oci: Oci) -> None:
+    """Else the kernel refuses it to the container (runc has no parents unless cgroupsPath names some, and fails then)."""
+    oci.config["linux"]["cgroupsPath"] = f"/{oci.cgroup}/between/one"
+    oci.config["linux"]["resources"]["cpu"] = {"realtimeRuntime": 500, "realtimePeriod": 100_000}
+    oci.running()
+    at = Path("/sys/fs/cgroup/cpu", oci.cgroup)
+    runtimes = [int((at / below / "cpu.rt_runtime_us").read_text()) for below in ("between/one", "between", "")]
+    assert runtimes == [500, 5000, 5000]
+    oci.clear()
+    for folder in Path("/sys/fs/cgroup").glob(f"*/{oci.cgroup}/between"):
+        folder.rmdir()
+
+
 @pytest.mark.parametrize(
     ("resources", "words"),
     [

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from minicontainer.cgroup import making
 from minicontainer.cgroup.group import Cgroup
 from minicontainer.cgroup.hierarchy import Hierarchy
+from minicontainer.cgroup.settings import Setting
 from minicontainer.errors import Conflict, LimitError, Unsupported
 
 MIB = 1 << 20
@@ -192,3 +195,20 @@ def test_without_a_group_of_its_own_there_is_nothing_to_make_or_to_limit():
     for refused in (lambda: group.create_ops({"pids": {"limit": 1}}), group.freeze):
         with pytest.raises(Unsupported, match="no cgroup of its own"):
             refused()
+
+
+def test_realtime_time_is_added_to_what_others_have(tmp_path: Path) -> None:
+    """In our own parent; one that somebody else made is left alone, and so is one that has enough."""
+    asked = [Setting("cpu", "cpu.rt_runtime_us", 500, "", ""), Setting("cpu", "cpu.rt_period_us", 100_000, "", "")]
+    for group, runtime in (("minicontainer", 2000), ("minicontainer/other", 2000), ("theirs", 0)):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "cpu.rt_runtime_us").write_text(f"{runtime}\n")
+        (tmp_path / group / "cpu.rt_period_us").write_text("1000000\n")
+
+    def given(path: str) -> list[tuple]:
+        return [(op.args[1].removeprefix(f"{tmp_path}/"), op.args[2]) for op in making.realtime_ops(str(tmp_path), path, asked)]
+
+    assert given("/minicontainer/one") == [("minicontainer/cpu.rt_runtime_us", b"7000")]
+    assert given("/theirs/new/one") == [("theirs/new/cpu.rt_runtime_us", b"5000")]
+    (tmp_path / "minicontainer/cpu.rt_runtime_us").write_text("7000\n")
+    assert given("/minicontainer/one") == []
