@@ -243,7 +243,9 @@ def test_volume_whose_folders_are_swapped_meanwhile(oci: Oci, outside: Path, way
     oci.write("sh", "-c", "grep -c -e size=4k -e size=8k /proc/self/mountinfo; cat /volume/*/secret", cwd="/volume/dir/work")
     outcomes = {True: 0, False: 0}
     with swapping(volume / "dir", volume / "link"):
-        for _ in range(4 if SLOW else 25):
+        for turn in range(25):
+            if SLOW and turn >= 4 and outcomes[True]:
+                break  # most of its starts lose the race and are refused: one that comes up is waited for
             done = oci.do("run", "one")
             assert "secret" not in done.out
             if done.out:
