@@ -9,8 +9,18 @@ from __future__ import annotations
 
 import os
 
-from minicontainer.errors import UsageError
+from minicontainer.errors import LimitError, UsageError
 from minicontainer.stub.ops import Op, mkdir, write_file
+
+ROOT = "/sys/fs/resctrl"
+# Field: its folder in info/, there if the machine and the kernel have it, and runc's words.
+_KINDS = {"l3CacheSchema": ("L3", "CAT: l3 cache"), "memBwSchema": ("MB", "MBA: memory bandwidth")}
+
+
+def group_of(rdt: dict, ident: str, root: str = ROOT) -> str:
+    """The folder of the class that a container is in."""
+    closid = rdt.get("closID") or ""
+    return root if closid == "/" else f"{root}/{closid or ident}"
 
 
 class Rdt:
@@ -20,11 +30,11 @@ class Rdt:
     UsageError for a class that is not there, or is another one.
     """
 
-    def __init__(self, rdt: dict, ident: str, root: str = "/sys/fs/resctrl") -> None:
+    def __init__(self, rdt: dict, ident: str, root: str = ROOT) -> None:
         closid = rdt.get("closID") or ""
         asked = [rdt.get("l3CacheSchema"), rdt.get("memBwSchema"), *(rdt.get("schemata") or ())]
         self._lines = [line for line in asked if line]
-        self._group = root if closid == "/" else f"{root}/{closid or ident}"
+        self._group = group_of(rdt, ident, root)
         there = os.path.isdir(self._group)
         if closid and not there and not self._lines:
             raise UsageError(f"linux.intelRdt.closID: there is no class {closid}", f"make {self._group}, or say what it is to get")
@@ -61,9 +71,39 @@ class Rdt:
     def after(self, pid: int) -> list[Op]:
         """Host ops that make a process a member."""
         groups = [self._group, *([self._monitor] if self._monitor else ())]
-        return [
-            write_file(f"{group}/tasks", str(pid), why="the container is a member, with its children") for group in groups
-        ]
+        return [write_file(f"{group}/tasks", str(pid), why="the container is a member, with its children") for group in groups]
+
+
+def change(rdt: dict | None, ident: str, asked: dict, root: str = ROOT) -> dict:
+    """Gives the class of a container other shares; returns what it had, in the same form, for another call.
+
+    rdt: its linux.intelRdt; asked: l3CacheSchema and memBwSchema, or one of them. UsageError in runc's words where there is no such
+    resource or class; LimitError with the kernel's own explanation.
+    """
+    for field in asked:
+        folder, words = _KINDS[field]
+        if not os.path.isdir(f"{root}/info/{folder}"):
+            raise UsageError(f"Intel RDT/{words} schema is not enabled", f"there is no {root}/info/{folder}")
+    if rdt is None:
+        raise UsageError("updating a non-existent Intel RDT configuration is not supported", "give linux.intelRdt at create")
+    file = f"{group_of(rdt, ident, root)}/schemata"
+    with open(file) as f:
+        lines = {line.partition(":")[0].strip(): line.strip() for line in f}
+    had: dict = {}
+    for field, line in asked.items():
+        try:
+            with open(file, "w") as f:
+                f.write(f"{line}\n")
+        except OSError as e:
+            with open(f"{root}/info/last_cmd_status") as f:
+                status = f.read().strip()
+            change(rdt, ident, had, root)
+            raise LimitError(
+                f'intelrdt: unable to write "{line}": {e.strerror}, last_cmd_status: {status}', f"see {file}"
+            ) from None
+        if _KINDS[field][0] in lines:
+            had[field] = lines[_KINDS[field][0]]
+    return had
 
 
 def parts(line: str) -> set[tuple[str, str, int | str]]:

@@ -27,17 +27,22 @@ from minicontainer.runtime.state import OciContainer, load
 from minicontainer.stub import program as prog
 from minicontainer.stub.ops import Op
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _PAIRS = (("memory", "limit", "swap"), ("cpu", "quota", "period"))
 # Entries of a list are told apart by these.
 _KEYS = {"hugepageLimits": ("pageSize",), "priorities": ("name",)}
 _DEVICE = ("major", "minor")
 
 
-def update(container: OciContainer, resources: dict) -> list[str]:
+def update(container: OciContainer, resources: dict, rdt: dict | None = None) -> list[str]:
     """Sets linux.resources (config-linux.md; what is left out stays). What has no effect is returned in words, for the log.
 
-    UsageError names a field of the wrong type; Conflict if the container has ended; LimitError and Unsupported as at create,
-    with nothing changed; LimitError in runc's words for a memory limit below what is used.
+    rdt: l3CacheSchema and memBwSchema of linux.intelRdt. UsageError names a field of the wrong type; Conflict if the container has
+    ended; LimitError and Unsupported as at create, with nothing changed; LimitError in runc's words for a memory limit below what
+    is used.
     """
     from minicontainer.runtime.validate import check_resources
 
@@ -54,14 +59,30 @@ def update(container: OciContainer, resources: dict) -> list[str]:
         asked = without_old_zero(
             {key: value for key, value in resources.items() if key != "devices"}, container.state["ociVersion"]
         )
-        before = merge((container.spec().get("linux") or {}).get("resources") or {}, container.state.get("resources") or {})
+        linux = container.spec().get("linux") or {}
+        before = merge(linux.get("resources") or {}, container.state.get("resources") or {})
         wanted = complete(asked, merge(before, asked))
-        _apply(container.cgroup(), wanted)
+        _with_schemata(container.ident, linux.get("intelRdt"), rdt, lambda: _apply(container.cgroup(), wanted))
         container.state["resources"] = merge(container.state.get("resources") or {}, wanted)
         container.save()
     finally:
         os.close(lock)
     return told
+
+
+def _with_schemata(ident: str, has: dict | None, asked: dict | None, apply: Callable[[], None]) -> None:
+    """Gives the container's class of resctrl what is asked, and applies the rest; if that fails, the class has what it had."""
+    if not asked:
+        apply()
+        return
+    from minicontainer.runtime import resctrl
+
+    had = resctrl.change(has, ident, asked)
+    try:
+        apply()
+    except MinicontainerError:
+        resctrl.change(has, ident, had)
+        raise
 
 
 def merge(old: dict, new: dict) -> dict:

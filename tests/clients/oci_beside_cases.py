@@ -340,4 +340,5 @@ CONFIGS: dict[str, tuple[list[str | int], object]] = {
     "unknown capability": (["process", "capabilities", "bounding"], ["CAP_NOSUCH"]),
     "host name without uts": (["linux", "namespaces", 3], {"type": "cgroup"}),
     "propagation": (["linux", "rootfsPropagation"], "nosuch"),
+    "huge page limit without a page size": (["linux", "resources", "hugepageLimits"], [{"limit": 4096}]),
 }

@@ -113,6 +113,16 @@ def test_rlimits(oci: Oci) -> None:
     assert [line.split()[-3:-1] for line in out.splitlines()] == [["0", "0"], ["123", str(hard)]]
 
 
+def test_the_smallest_stack_is_the_programs_alone(oci: Oci) -> None:
+    """All of ours goes on with it, up to the execve. What the kernel does to the program then is a matter of luck, as with runc:
+    the stack begins at a random place of its first page."""
+    oci.write("true", rlimits=[{"type": "RLIMIT_STACK", "soft": 4096, "hard": 4096}])
+    oci.ok("create", "one")
+    pid = json.loads(oci.ok("state", "one"))["pid"]
+    assert "Max stack size 4096 4096 bytes" in " ".join(Path(f"/proc/{pid}/limits").read_text().split())
+    oci.ok("start", "one")
+
+
 def test_a_limit_above_the_hard_one_is_a_clear_error(oci: Oci) -> None:
     if held() >> 24 & 1:
         pytest.skip("this host's root may raise hard limits")

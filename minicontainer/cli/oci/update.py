@@ -47,6 +47,7 @@ _NUMBERS = {
     "memory-swap": ("memory", "swap", _BYTES),
 }
 _TEXTS = {"cpuset-cpus": ("cpu", "cpus"), "cpuset-mems": ("cpu", "mems")}
+_RDT = {"l3-cache-schema": "l3CacheSchema", "mem-bw-schema": "memBwSchema"}
 _UNITS = "bkmgtp"
 
 
@@ -58,7 +59,8 @@ def update_(call: Call) -> int:
     if values["kernel-memory"] or values["kernel-memory-tcp"]:
         call.log.warn("Kernel memory settings are ignored and will be removed")
     asked = _from_file(values["resources"]) if values["resources"] else resources_of(values)
-    for words in update(container, asked):
+    rdt = {field: values[flag] for flag, field in _RDT.items() if values[flag]}
+    for words in update(container, asked, rdt):
         call.log.warn(words)
     return 0
 
@@ -92,16 +94,13 @@ def resources_of(values: dict) -> dict:
         found["blockIO"] = {"weight": values["blkio-weight"]}
     if "pids-limit" in values:
         found["pids"] = {"limit": values["pids-limit"]}
-    for flag, words in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):
-        if values[flag]:
-            raise UsageError(f"Intel RDT/{words} schema is not enabled", "linux.intelRdt of config.json is for create only")
     return found
 
 
 def _number(flag: str, text: str, kind: str) -> int:
     try:
         return ram_in_bytes(text) if kind == _BYTES else _decimal(text, kind)
-    except ValueError as e:
+    except (ValueError, OverflowError) as e:  # OverflowError: a fraction with more digits than a float has room for
         raise UsageError(f"invalid value for {flag}: {e}") from None
 
 

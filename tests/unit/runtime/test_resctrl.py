@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minicontainer.errors import UsageError
-from minicontainer.runtime.resctrl import Rdt, parts, remove
+from minicontainer.errors import LimitError, UsageError
+from minicontainer.runtime.resctrl import Rdt, change, parts, remove
 from minicontainer.stub.ops import MAKE, WRITE, Op
 
 SCHEMATA = "    L3:0=00ff;1=00ff\n    MB:0=100;1=70\n"
@@ -79,3 +79,45 @@ def test_remove(resctrl: Path) -> None:
     for _ in range(2):
         remove([f"{resctrl}/id"])
     assert not (resctrl / "id").exists()
+
+
+@pytest.fixture
+def enabled(resctrl: Path) -> Path:
+    """With what the kernel says of its resources."""
+    for name in ("L3", "MB"):
+        (resctrl / "info" / name).mkdir(parents=True)
+    (resctrl / "info" / "last_cmd_status").write_text("ok\n")
+    return resctrl
+
+
+def test_change(enabled: Path) -> None:
+    """Each line is one write; what was there is told, and can be given back."""
+    gold = {"closID": "gold"}
+    had = change(gold, "id", {"l3CacheSchema": "L3:0=1"}, str(enabled))
+    assert (enabled / "gold" / "schemata").read_text() == "L3:0=1\n"
+    assert had == {"l3CacheSchema": "L3:0=00ff;1=00ff"}
+    change(gold, "id", {"memBwSchema": "MB:0=10;1=10"}, str(enabled))
+    assert (enabled / "gold" / "schemata").read_text().startswith("MB:0=10;1=10\n")
+
+
+@pytest.mark.parametrize(
+    ("rdt", "asked", "words"),
+    [
+        (None, {"l3CacheSchema": "L3:0=1"}, "updating a non-existent Intel RDT configuration is not supported"),
+        ({}, {"memBwSchema": "MB:0=1"}, "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ],
+)
+def test_what_can_not_be_changed(enabled: Path, rdt: dict | None, asked: dict, words: str) -> None:
+    """In runc's words."""
+    (enabled / "info" / "MB").rmdir()
+    with pytest.raises(UsageError, match=words):
+        change(rdt, "id", asked, str(enabled))
+
+
+def test_a_change_that_the_kernel_refuses(enabled: Path) -> None:
+    """It says why in a file of its own."""
+    schemata = enabled / "gold" / "schemata"
+    schemata.unlink()
+    schemata.symlink_to("/proc/self/oom_score_adj")  # which takes no such line either
+    with pytest.raises(LimitError, match='unable to write "L3:0=1": Invalid argument, last_cmd_status: ok'):
+        change({"closID": "gold"}, "id", {"l3CacheSchema": "L3:0=1"}, str(enabled))
