@@ -8,6 +8,7 @@ the flags, and with interspersed=False (run, exec) so does the first positional 
 
 from __future__ import annotations
 
+from minicontainer.cli import FALSE, TRUE, Values
 from minicontainer.engine.values import whole_number
 from minicontainer.errors import UsageError
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 # Kinds whose flag may be given again and again; each value is appended.
 REPEATED = frozenset(("list", "map", "mount", "network", "ulimit"))
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 _ZERO = {"bool": False, "int": 0}
 
 
@@ -68,22 +67,6 @@ class Flag:
     def label(self) -> str:
         """The flag as error messages name it: "-m, --memory"."""
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
-
-
-class Values(dict):
-    """What was given, by flag name.
-
-    A flag that was not given answers its default, and is not `in` the values.
-    """
-
-    __slots__ = ("_table",)
-
-    def __init__(self, table: dict[str, Flag]) -> None:
-        super().__init__()
-        self._table = table
-
-    def __missing__(self, name: str) -> Any:
-        return self._table[name].default
 
 
 def parse(
@@ -246,9 +229,9 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _bool(text: str) -> bool:
-    if text in _TRUE:
+    if text in TRUE:
         return True
-    if text in _FALSE:
+    if text in FALSE:
         return False
     raise ValueError("must be true or false")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from minicontainer.cli import Values
 from minicontainer.cli.common import at_least, for_each, helped, launcher, root_needed
-from minicontainer.cli.flags import Flag, Values, parse
+from minicontainer.cli.flags import Flag, parse
 from minicontainer.engine import actions
 from minicontainer.engine.config import Config
 from minicontainer.engine.container import Container, Life, every, find

@@ -177,9 +177,11 @@ def _launch(container: OciContainer, spec: dict, plan: Plan, cgroup: Cgroup, con
 
 
 def write_pid_file(path: str, pid: int) -> None:
-    """The pid in a file that is there whole or not at all."""
+    """The pid in a file that is there whole or not at all. Nobody's link is followed: the folder may be everybody's, as /tmp is."""
     temporary = f"{os.path.dirname(path) or '.'}/.{os.path.basename(path)}"
-    with open(temporary, "w") as f:
+    if os.path.lexists(temporary):  # what a killed command left, or somebody put there
+        os.unlink(temporary)
+    with open(temporary, "x") as f:
         f.write(str(pid))
     os.rename(temporary, path)
 

@@ -176,6 +176,27 @@ def test_events_are_statistics_and_out_of_memory_and_end_with_the_container(oci:
     command.stdout.close()
 
 
+def test_events_end_with_their_reader(oci: Oci) -> None:
+    """Also those that the clock brings, while no memory runs out; without a word."""
+    oci.running()
+    command = subprocess.Popen(oci.command("events", "--interval", "50ms", "one"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout and command.stderr
+    try:
+        assert json.loads(command.stdout.readline())["type"] == "stats"
+        command.stdout.close()
+        assert (command.wait(PATIENCE), command.stderr.read()) == (141, b"")
+    finally:
+        command.kill()
+        command.wait()
+        command.stderr.close()
+
+
+def test_ps_that_does_not_show_pids_where_they_can_be_read(oci: Oci) -> None:
+    oci.running()
+    done = oci.do("ps", "one", "-eo", "args,pid")
+    assert done.code == 1 and "unable to parse pid: " in done.err, done
+
+
 def test_debug_logs_every_step(oci: Oci) -> None:
     oci.write("true")
     log = oci.folder / "log"
@@ -197,6 +218,17 @@ def test_pid_files_are_whole_and_say_the_hosts_pid(oci: Oci) -> None:
     assert Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00500\x00"
 
 
+def test_a_link_in_the_way_of_a_pid_file_is_not_followed(oci: Oci) -> None:
+    """Whoever may write into its folder could name any file of the host, for root to overwrite."""
+    victim = oci.folder / "victim"
+    victim.write_text("as it was")
+    (oci.folder / ".pid").symlink_to(victim)
+    oci.write("true")
+    oci.ok("create", "--pid-file", str(oci.folder / "pid"), "one")
+    assert (victim.read_text(), (oci.folder / "pid").read_text().isdigit()) == ("as it was", True)
+    assert not os.path.lexists(oci.folder / ".pid")
+
+
 def test_an_exec_whose_pid_file_cant_be_written_leaves_no_process(oci: Oci) -> None:
     oci.running()
     done = oci.do("exec", "--detach", "--pid-file", "/nonexistent/pid", "one", "sleep", "500")
@@ -210,6 +242,20 @@ def test_closed_streams_do_no_harm(oci: Oci) -> None:
         ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *oci.command("run", "one")], cwd=oci.bundle, capture_output=True, check=False
     )
     assert done.returncode == 5
+
+
+def test_a_caller_that_ignores_the_end_of_its_children_gets_every_status(oci: Oci) -> None:
+    """SIGCHLD ignored is kept by execve, and makes of every wait(2) an ECHILD."""
+
+    def ignoring() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    oci.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    oci.write("sh", "-c", "grep SigIgn /proc/self/status; exit 7")
+    done = oci.do("run", "one", preexec_fn=ignoring)
+    assert (done.code, done.out.split()[1:]) == (7, ["0" * 16]), done
+    oci.write("/nosuch")
+    assert "no such file or directory" in oci.do("run", "one", preexec_fn=ignoring).err
 
 
 def test_output_that_nobody_reads_ends_the_command_without_a_word(oci: Oci) -> None:

@@ -227,3 +227,20 @@ def test_of_deletes_at_once_none_stumbles_and_the_hooks_run_once(oci: Oci) -> No
     said = [command.communicate(timeout=60)[1] for command in commands]
     assert [command.returncode for command in commands] == [0] * 4, said
     assert (oci.folder / "hooks").read_text() == "once\n"
+
+
+@pytest.mark.parametrize(
+    ("sig", "message"),
+    [
+        ("NOSUCH", r'unknown signal \"NOSUCH\"'),
+        ("99999999999", r'unknown signal \"99999999999\"'),
+        ("-99999999999", r'unknown signal \"-99999999999\"'),
+        ("65", "invalid argument"),
+    ],
+)
+def test_signals_that_there_are_not(oci: Oci, sig: str, message: str) -> None:
+    """Also numbers that no kernel could be given; with --all as without."""
+    oci.running()
+    for words in (("kill", "--", "one", sig), ("kill", "--all", "--", "one", sig)):
+        done = oci.do(*words)
+        assert done.code == 1 and message in done.err, done

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minicontainer.cli.oci.flags import Values
+    from minicontainer.cli import Values
 
 PROGRAM = "minicontainer-oci"
 GLOBAL_FLAGS = (
@@ -200,7 +200,7 @@ def main() -> None:
         code = _dispatch(call, words)
         sys.stdout.flush()
     except (MinicontainerError, OSError, KeyboardInterrupt) as e:
-        code = _failed(e, call)
+        code = failed(e, call)
     except Exception as e:
         if posix.environ.get(b"MINICONTAINER_DEBUG"):
             raise
@@ -216,7 +216,7 @@ def _exit_code(verb: str) -> int:
     return 255 if verb == "exec" else 1
 
 
-def _failed(e: MinicontainerError | OSError | KeyboardInterrupt, call: Call) -> int:
+def failed(e: MinicontainerError | OSError | KeyboardInterrupt, call: Call) -> int:
     """Says what went wrong; the exit code."""
     if isinstance(e, KeyboardInterrupt):
         return 130

@@ -6,7 +6,7 @@ import gc
 import os
 
 from minicontainer import fastjson
-from minicontainer.cli.oci import Call, Verb, explain
+from minicontainer.cli.oci import Call, Verb, explain, failed
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.cli.oci.life import container_of
 from minicontainer.errors import Conflict, MinicontainerError, UsageError
@@ -54,7 +54,10 @@ def _every(call: Call, container: OciContainer, seconds: float) -> None:
         except (MinicontainerError, OSError) as e:  # it is ending: the other thread tells
             call.log.error(explain(e))
             continue
-        _say(container, "stats", data)
+        try:
+            _say(container, "stats", data)
+        except OSError as e:  # whoever read it has gone, or the disk is full: the other thread would wait for an OOM for ever
+            os._exit(failed(e, call))
 
 
 def _say(container: OciContainer, kind: str, data: dict | None = None) -> None:

@@ -13,7 +13,7 @@ from minicontainer.runtime.lifecycle import check_terminal, write_pid_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minicontainer.cli.oci.flags import Values
+    from minicontainer.cli import Values
     from minicontainer.runtime.state import OciContainer
 
 _FLAGS = (

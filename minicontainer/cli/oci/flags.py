@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from minicontainer.cli import FALSE, TRUE, Values
 from minicontainer.cli.oci.log import quoted
 from minicontainer.errors import UsageError
 
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 _ZERO = {"bool": False, "int": 0, "list": (), "ints": ()}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_SECONDS = (1 << 63) * 1e-9  # Go counts a duration's nanoseconds in an int64
 
 
 class FlagError(UsageError):
@@ -46,19 +46,6 @@ class Flag:
 
 
 HELP = Flag("help", "h", "bool", "show help")
-
-
-class Values(dict):
-    """What was given, by flag name. A flag that was not given answers its default, and is not `in` the values."""
-
-    __slots__ = ("_flags",)
-
-    def __init__(self, flags: dict[str, Flag]) -> None:
-        super().__init__()
-        self._flags = flags
-
-    def __missing__(self, name: str) -> Any:
-        return self._flags[name].default
 
 
 def parse(flags: tuple[Flag, ...], argv: list[str], *, interspersed: bool) -> tuple[Values, list[str]]:
@@ -110,9 +97,9 @@ def _set(values: Values, flag: Flag, name: str, text: str) -> None:
 
 
 def _bool(text: str) -> bool:
-    if text not in _TRUE and text not in _FALSE:
+    if text not in TRUE and text not in FALSE:
         raise ValueError("parse error")
-    return text in _TRUE
+    return text in TRUE
 
 
 def _int(text: str) -> int:
@@ -139,7 +126,7 @@ def _each_int(text: str) -> int:
 
 def _duration(text: str) -> float:
     """Seconds of Go's time.ParseDuration: "1.5s", "1m30s", "100ms", "0"."""
-    rest = text.lstrip("+-") if text[:1] in ("+", "-") else text
+    rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return 0.0
     seconds = 0.0
@@ -150,7 +137,7 @@ def _duration(text: str) -> float:
             raise ValueError("parse error")
         seconds += float(digits) * _SECONDS[unit]
         rest = rest[len(digits) + len(unit) :]
-    if not text.strip("+-"):
+    if not text.strip("+-") or seconds >= _MOST_SECONDS:
         raise ValueError("parse error")
     return -seconds if text[0] == "-" else seconds
 

@@ -49,17 +49,25 @@ def kill_(call: Call) -> int:
 
 
 def _signal(text: str) -> int:
-    """A signal by number or name, with or without SIG; SIGTERM for none. Any number is let through: the kernel knows."""
+    """A signal by number or name, with or without SIG; SIGTERM for none. Any C int is let through: the kernel knows."""
     try:
-        return int(text or "15")
+        number = int(text or "15")
     except ValueError:
-        from minicontainer.cli.oci.log import quoted
         from minicontainer.engine.values import signal_number
 
         try:
             return signal_number(text)
         except ValueError:
-            raise UsageError(f"unknown signal {quoted(text)}") from None
+            raise _unknown_signal(text) from None
+    if not -(1 << 31) <= number < 1 << 31:
+        raise _unknown_signal(text)
+    return number
+
+
+def _unknown_signal(text: str) -> UsageError:
+    from minicontainer.cli.oci.log import quoted
+
+    return UsageError(f"unknown signal {quoted(text)}")
 
 
 def delete_(call: Call) -> int:

@@ -80,7 +80,9 @@ def _ps_table(pids: set[int], options: list[str]) -> str:
     import subprocess
 
     try:
-        done = subprocess.run(["ps", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            ["ps", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        )
     except FileNotFoundError:
         raise UsageError('exec: "ps": executable file not found in $PATH') from None
     if done.returncode:
@@ -90,7 +92,17 @@ def _ps_table(pids: set[int], options: list[str]) -> str:
     if "PID" not in titles:
         raise UsageError("couldn't find PID field in ps output")
     column = titles.index("PID")
-    return "".join(f"{line}\n" for line in (title, *(line for line in lines if line and int(line.split()[column]) in pids)))
+    return "".join(f"{line}\n" for line in (title, *(line for line in lines if line and _pid(line, column) in pids)))
+
+
+def _pid(line: str, column: int) -> int:
+    """The pid in a line of ps; UsageError where a column before it has blanks, or nothing."""
+    word = "".join(line.split()[column : column + 1])
+    if not word.isdecimal():
+        raise UsageError(
+            f"unable to parse pid: {word!r} in the column PID of ps", "put pid before columns with blanks: -eo pid,args"
+        )
+    return int(word)
 
 
 VERBS = {

@@ -79,6 +79,8 @@ def test_what_is_not_given_answers_its_default() -> None:
         (["--interval", "5"], 'invalid value "5" for flag -interval: parse error'),
         (["--interval", ""], 'invalid value "" for flag -interval: parse error'),
         (["--interval", "s"], 'invalid value "s" for flag -interval: parse error'),
+        (["--interval", "+-5s"], 'invalid value "+-5s" for flag -interval: parse error'),
+        (["--interval", "2562048h"], 'invalid value "2562048h" for flag -interval: parse error'),
         (["---x"], "bad flag syntax: ---x"),
         (["--=x"], "bad flag syntax: --=x"),
     ],
