@@ -232,9 +232,9 @@ def test_of_deletes_at_once_none_stumbles_and_the_hooks_run_once(oci: Oci) -> No
 @pytest.mark.parametrize(
     ("sig", "message"),
     [
-        ("NOSUCH", r'unknown signal \"NOSUCH\"'),
-        ("99999999999", r'unknown signal \"99999999999\"'),
-        ("-99999999999", r'unknown signal \"-99999999999\"'),
+        ("NOSUCH", r"unknown signal \"NOSUCH\""),
+        ("99999999999", r"unknown signal \"99999999999\""),
+        ("-99999999999", r"unknown signal \"-99999999999\""),
         ("65", "invalid argument"),
     ],
 )
