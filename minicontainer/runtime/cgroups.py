@@ -32,11 +32,12 @@ def cgroup_of(path: str) -> Cgroup:
     return Cgroup(hierarchy(), path)
 
 
-def path_of(spec: dict, ident: str, *, systemd: bool = False) -> str:
+def path_of(spec: dict, ident: str, *, systemd: bool = False, rootless: bool | None = None) -> str:
     """Where a new container's cgroup is: linux.cgroupsPath, or a group of its own by its id; for cgroup_of, and for the state.
 
-    UsageError for a path that a container may not have. Without the host's root: below the group above ours where that
-    is delegated to us (cgroup-v2.rst, "Delegation"), else "": no group, which is an error only if the config asks for one.
+    UsageError for a path that a container may not have. rootless: what we may not do is no error (None: unless we are the host's
+    root). Then it is "", no group, which is an error only if the config asks for one. Without the host's root it is below the
+    group above ours, if that is delegated to us (cgroup-v2.rst, "Delegation").
     """
     linux = spec.get("linux") or {}
     asked = linux.get("cgroupsPath") or ""
@@ -44,10 +45,11 @@ def path_of(spec: dict, ident: str, *, systemd: bool = False) -> str:
         from minicontainer.cgroup.systemd import full_name
 
         return full_name(asked, ident)
-    if _privileged():
+    privileged = _privileged()
+    if not (rootless or (rootless is None and not privileged)):
         return clean(asked or ident)
-    path = clean(asked or ident, parent=_own_parent())
-    if _writable(path):
+    path = clean(asked or ident) if privileged else clean(asked or ident, parent=_own_parent())
+    if _writable(path, privileged):
         return path
     if asked:
         raise UsageError(
@@ -88,15 +90,18 @@ def _own_parent() -> str:
     return own.rpartition("/")[0]
 
 
-def _writable(path: str) -> bool:
-    """Whether we may make the group, on pure v2: v1 is never delegated."""
+def _writable(path: str, privileged: bool) -> bool:
+    """Whether we may make the group in every tree, and enter it. v1 is never delegated."""
     h = hierarchy()
-    if h.mode != "v2":
+    if h.mode != "v2" and not privileged:
         return False
-    at = f"{h.unified}{path}"
-    while not os.path.exists(at):
-        at = at.rpartition("/")[0]
-    return os.access(at, os.W_OK) and os.access(f"{at}/cgroup.procs", os.W_OK)
+    for tree in h.trees():
+        at = f"{tree}{path}"
+        while not os.path.exists(at):
+            at = at.rpartition("/")[0]
+        if not (os.access(at, os.W_OK) and os.access(f"{at}/cgroup.procs", os.W_OK)):
+            return False
+    return True
 
 
 def resources_of(spec: dict) -> dict:

@@ -44,6 +44,7 @@ def create(
     preserve_fds: int = 0,
     config: str = "",
     cgroups: bool = True,
+    rootless: bool | None = None,
     warn: Callable[[str], None] = silently,
 ) -> OciContainer:
     """A container from a bundle, up to its execve, which waits for start(). Nothing is left when it fails.
@@ -51,7 +52,7 @@ def create(
     foreground: the caller stands by until it ends, so a terminal's master stays here, in .launch.console; systemd: its cgroup
     is a transient unit of systemd's; new_keyring: a session keyring of its own; preserve_fds: how many of our descriptors from
     3 on (after those of LISTEN_FDS) it gets; config: a file in place of the bundle's config.json; cgroups: a group of its own,
-    else it stays in the caller's; warn: takes what is to be logged as a warning.
+    else it stays in the caller's; rootless: see path_of; warn: takes what is to be logged as a warning.
     """
     states.check_id(ident)
     bundle = os.path.abspath(bundle)
@@ -59,7 +60,7 @@ def create(
     process = spec["process"]
     hooks.check(spec)
     fds, variables = passed(preserve_fds)
-    path = path_of(spec, ident, systemd=systemd) if cgroups else no_group(spec)
+    path = path_of(spec, ident, systemd=systemd, rootless=rootless) if cgroups else no_group(spec)
     check_terminal(process, given=console_socket >= 0, foreground=foreground)
     states.check_free(root, ident)
     # Planned before anything is made: what is refused here (a cgroup in use, say) must not be cleaned up after.

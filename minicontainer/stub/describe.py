@@ -258,6 +258,8 @@ def hint(op: Op, errno: int) -> str:
         ("mkdirat", "EROFS"): "this file system is read only: choose another place with --root",
         ("mkdirat", "EACCES"): "run it as root (sudo minicontainer …)",
     }
+    if op.call == "mkdirat" and "/cgroup/" in str(op.args[1]) and name in ("EROFS", "EACCES", "EPERM"):
+        return "no cgroup can be made here: minicontainer-oci --rootless true goes without one, and without limits"
     if op.kind == WRITE and "/cgroup/" in op.args[1]:
         return _CGROUP_HINTS.get(name, "")
     if op.kind == WRITE and op.args[1].endswith("/oom_score_adj"):

@@ -21,6 +21,7 @@ from minicontainer.runtime.execute import execute
 from minicontainer.runtime.update import update
 from tests.integration.engine import until
 from tests.integration.oci import Oci
+from tests.integration.test_oci_namespaces import entry
 
 MIB = 1 << 20
 V2 = hierarchy().mode == "v2"
@@ -156,6 +157,28 @@ def test_without_a_path_the_group_has_the_containers_name(oci: Oci) -> None:
     pid = oci.running()
     paths = {line.split(":", 2)[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()}
     assert paths - {"/"} == {"/minicontainer/one"}
+
+
+@pytest.mark.parametrize("flag", ["true", "false", "auto", "maybe"])
+def test_root_goes_without_a_group_only_when_told_to(oci: Oci, flag: str) -> None:
+    """--rootless true: where no cgroup can be made, the container stays in the caller's, unless it asks for limits or a path."""
+    closed = 'for m in /sys/fs/cgroup /sys/fs/cgroup/*/; do mountpoint -q $m && mount -o remount,bind,ro $m; done; exec "$@"'
+    prefix = ("unshare", "--mount", "sh", "-c", closed, "sh")
+    path = oci.config["linux"].pop("cgroupsPath")
+    entry(oci, "cgroup", None)
+    oci.write("cat", "/proc/self/cgroup")
+    done = oci.do("--rootless", flag, "run", "one", prefix=prefix)
+    if flag != "true":
+        assert done.code == 1 and ("Read-only file system" if flag != "maybe" else "invalid syntax") in done.err, done
+        return
+    assert done.code == 0 and done.out == Path("/proc/self/cgroup").read_text(), done
+    oci.config["linux"]["resources"]["pids"] = {"limit": 9}
+    oci.write()
+    assert "rootless needs no limits" in oci.do("--rootless", flag, "run", "one", prefix=prefix).err
+    oci.config["linux"]["cgroupsPath"] = path
+    oci.write()
+    assert "unable to apply cgroup configuration" in oci.do("--rootless", flag, "run", "one", prefix=prefix).err
+    oci.ok("--rootless", flag, "run", "one")
 
 
 def test_exec_enters_a_group_below_when_asked(oci: Oci) -> None:

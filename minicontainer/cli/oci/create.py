@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from minicontainer.cli import FALSE, TRUE
 from minicontainer.cli.oci import Call, Verb, reason
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.errors import UsageError
@@ -75,11 +76,23 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
         preserve_fds=values["preserve-fds"],
         config=os.path.abspath(values["config"]) if values["config"] else "",
         cgroups=call.options["cgroup-manager"] != "disabled",
+        rootless=_rootless(call.options["rootless"]),
         warn=call.log.warn,
     )
     if call.log.debugging and container.launch:
         log_steps(call, container.launch)
     return container
+
+
+def _rootless(text: str) -> bool | None:
+    """--rootless: whether cgroups that we may not make are no error; None for auto."""
+    if text.lower() in ("", "auto"):
+        return None
+    if text not in TRUE and text not in FALSE:
+        from minicontainer.cli.oci.log import quoted
+
+        raise UsageError(f"strconv.ParseBool: parsing {quoted(text)}: invalid syntax", "true, false or auto")
+    return text in TRUE
 
 
 def log_steps(call: Call, launch: Launch) -> None:
