@@ -13,7 +13,7 @@ from minicontainer.runtime import namespaces, userns
 from minicontainer.runtime.namespaces import FLAGS, Namespaces
 from minicontainer.stub.ops import CLONE as CLONE_OP
 from minicontainer.stub.ops import EXEC, RUN, WAIT, WRITE, Op
-from tests.unit.runtime.test_plan import Group, at, planned, why
+from tests.unit.runtime.planned import Group, at, planned, why
 
 MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
