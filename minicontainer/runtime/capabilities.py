@@ -20,7 +20,8 @@ class Sets:
 
     def __init__(self, process: dict, warnings: list[str]) -> None:
         asked = process.get("capabilities") or {}
-        can = held() & (1 << last_capability() + 1) - 1
+        self._known = CAPABILITIES[: last_capability() + 1]
+        can = held() & (1 << len(self._known)) - 1
         numbers = {name: number for number, name in enumerate(CAPABILITIES)}
         self.masks: dict[str, int] = {}
         missing: dict[str, None] = {}
@@ -44,7 +45,7 @@ class Sets:
 
     def bound(self, ops: Ops) -> None:
         """The bounding set: before the user is changed, since it takes CAP_SETPCAP."""
-        for number, name in enumerate(CAPABILITIES[: last_capability() + 1]):
+        for number, name in enumerate(self._known):
             if not self.masks["bounding"] >> number & 1:
                 ops.call("prctl", PR["PR_CAPBSET_DROP"], number, 0, 0, 0, why=f"{name} can't be had any more, by no program")
 

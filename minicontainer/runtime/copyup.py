@@ -33,40 +33,42 @@ def _one(name: str, source: int, target: int, depth: int) -> None:
     s = os.stat(name, dir_fd=source, follow_symlinks=False)
     if S_ISLNK(s.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        os.chown(name, s.st_uid, s.st_gid, dir_fd=target, follow_symlinks=False)
     elif S_ISDIR(s.st_mode):
         os.mkdir(name, 0o700, dir_fd=target)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         inside, to = os.open(name, flags, dir_fd=source), os.open(name, flags, dir_fd=target)
         try:
             copy(inside, to, depth + 1)
-            _attributes(inside, to)
+            _attributes(inside, to, s)
         finally:
             os.close(inside)
             os.close(to)
     elif S_ISREG(s.st_mode):
-        _file(name, source, target)
+        _file(name, source, target, s)
     else:
         os.mknod(name, s.st_mode, s.st_rdev, dir_fd=target)
-    os.chown(name, s.st_uid, s.st_gid, dir_fd=target, follow_symlinks=False)
-    if not S_ISLNK(s.st_mode):
+        os.chown(name, s.st_uid, s.st_gid, dir_fd=target, follow_symlinks=False)
         os.chmod(name, s.st_mode & 0o7777, dir_fd=target)
     os.utime(name, ns=(s.st_atime_ns, s.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
-def _file(name: str, source: int, target: int) -> None:
+def _file(name: str, source: int, target: int, s: os.stat_result) -> None:
     here = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
     there = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=target)
     try:
         while os.sendfile(there, here, None, 1 << 20):
             pass
-        _attributes(here, there)
+        _attributes(here, there, s)
     finally:
         os.close(here)
         os.close(there)
 
 
-def _attributes(source: int, target: int) -> None:
-    """Extended attributes, as far as a tmpfs has them."""
+def _attributes(source: int, target: int, s: os.stat_result) -> None:
+    """Owner, mode, and extended attributes as far as a tmpfs has them; these last, since a new owner takes capabilities away."""
+    os.fchown(target, s.st_uid, s.st_gid)
+    os.fchmod(target, s.st_mode & 0o7777)
     for key in os.listxattr(source):
         try:
             os.setxattr(target, key, os.getxattr(source, key))

@@ -66,7 +66,7 @@ class Mounting:
         two_ways = (self.root.linux.get("rootfsPropagation") or "") in ("shared", "rshared")
         for m in mounts:
             options = MountOptions(m.get("options") or [])
-            if _is_bind(m, options) and options.tied():
+            if options.tied() and _is_bind(m, options) and not options.remount:
                 if two_ways:
                     source = os.path.join(self.root.bundle, m["source"])
                     self._tied[id(m)] = self._tree(self.root.early, source, options.recursive)
@@ -77,10 +77,10 @@ class Mounting:
         """The mounts of the spec, in its order."""
         for m in mounts:
             options = MountOptions(m.get("options") or [])
-            if _is_bind(m, options):
-                self._bind(m, options)
-            elif options.remount:
+            if options.remount:
                 self._remount(m, options)
+            elif _is_bind(m, options):
+                self._bind(m, options)
             else:
                 self._filesystem(m, options)
             self._proc_is_there |= clean(m["destination"]) == "proc"
@@ -177,7 +177,8 @@ class Mounting:
         self.copy_ups += 1
 
     def _remount(self, m: dict, options: MountOptions) -> None:
-        """Other options for what is mounted there: of the mount itself, and with data of the file system (mount(2), MS_REMOUNT)."""
+        """Other options for what is mounted there: of the mount itself; with data, unless it is called a bind, of the file system
+        too (mount(2), MS_REMOUNT)."""
         ops, destination = self.ops, clean(m["destination"])
         if not self.root.names.isolated and (options.attr_set or options.attr_clr):
             raise Unsupported(
@@ -187,7 +188,7 @@ class Mounting:
         mount = ops.path(self.root.root, destination, why=f"/{destination}, which is mounted already")
         shown = " ".join(m.get("options") or [])
         ops.set_attributes(mount, on=options.attr_set, off=options.attr_clr, why=f"its options from now on: {shown}")
-        if options.data:
+        if options.data and not _is_bind(m, options):
             ops.reconfigure(mount, options.data, what=f"/{destination}")
         self._propagation(ops, mount, options, destination)
 

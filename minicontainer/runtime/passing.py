@@ -31,7 +31,7 @@ def passed(preserve: int) -> tuple[list[int], list[str]]:
 def _listening() -> int:
     """LISTEN_FDS, if it is meant for this process."""
     count = os.environ.get("LISTEN_FDS", "")
-    return int(count) if count.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    return int(count[:9]) if count.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
 
 
 def _given(fd: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from struct import pack
 
 import pytest
 
@@ -119,8 +120,19 @@ def test_remount(oci: Oci, folder: Path) -> None:
     oci.mount("/mnt", "tmpfs", "size=64k")
     oci.mount("/mnt", "tmpfs", "remount", "ro", "size=128k")
     assert "tmpfs on /mnt type tmpfs (ro,relatime,size=128k" in oci.sh("mount")
+    oci.mount("/tmp", folder)
     oci.mount("/tmp", folder, "remount", "ro")
     assert oci.sh("cat /tmp/file; touch /tmp/x 2>/dev/null || echo refused") == "content\nrefused\n"
+
+
+def test_remount_of_a_bind(oci: Oci, folder: Path) -> None:
+    """As mount(8) has it: what is mounted there gets the options, and the source is not bound again."""
+    oci.mount("/mnt", "tmpfs", "size=64k")
+    oci.mount("/mnt", folder, "remount", "ro")
+    assert oci.sh("mount | grep -c ' /mnt type tmpfs (ro,'; ls /mnt; touch /mnt/x 2>/dev/null || echo refused") == "1\nrefused\n"
+    oci.config["mounts"].pop(-2)
+    done = oci.run("true")
+    assert done.code == 1 and "Invalid argument" in done.err  # nothing is mounted there
 
 
 def test_a_tmpfs_that_begins_with_what_it_hides(oci: Oci) -> None:
@@ -137,6 +149,19 @@ def test_a_tmpfs_that_begins_with_what_it_hides(oci: Oci) -> None:
     )
     assert out.split() == ["deep", "640", "5:6", "/no/where", "1"]
     assert "root" in (etc / "passwd").read_text()
+
+
+def test_a_tmpfs_keeps_the_capabilities_of_the_files_that_it_begins_with(oci: Oci) -> None:
+    """Though a change of owner takes them away (runc and crun lose them)."""
+    program = oci.rootfs / "etc" / "ping"
+    program.write_text("x")
+    os.chown(program, 5, 6)
+    cap_net_raw = pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)  # struct vfs_cap_data, effective: capabilities(7)
+    os.setxattr(program, "security.capability", cap_net_raw)
+    oci.mount("/etc", "tmpfs", "tmpcopyup")
+    pid = oci.running("sleep", "600")
+    assert os.getxattr(f"/proc/{pid}/root/etc/ping", "security.capability") == cap_net_raw
+    assert os.stat(f"/proc/{pid}/root/etc/ping").st_uid == 5
 
 
 def test_a_tmpfs_has_the_mode_of_what_it_hides(oci: Oci) -> None:
