@@ -27,7 +27,7 @@ from measure import BenchError  # noqa: E402
 from peers import INSTALLED, Docker, Minicontainer, busybox_tarball  # noqa: E402
 from table import machine, markdown  # noqa: E402
 
-from tests.clients.dockerd import CommandFailed  # noqa: E402
+from tests.clients.daemon import CommandFailed  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,16 @@ def scratch() -> Iterator[str]:
     directory = tempfile.mkdtemp(prefix="minicontainer-clients.", dir="/var/tmp")
     yield directory
     shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def passable(scratch: str) -> Iterator[str]:
+    """A directory in there that others get through, too: root of a container may be nobody here."""
+    directory = tempfile.mkdtemp(prefix="passable.", dir=scratch)
+    for path in (scratch, directory):
+        os.chmod(path, 0o711)
+    yield directory
+    os.chmod(scratch, 0o700)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +99,7 @@ def containerd_with(runtimes: str, directory: str, rootfs: str) -> Iterator[Pods
         for name, entrypoint in ((pause, ("/bin/sleep", "infinity")), (image, ())):
             archive = f"{daemon.directory}/image.tar"
             docker_archive.write(archive, name, rootfs, entrypoint=entrypoint)
-            for namespace in (daemon.name, "k8s.io"):
+            for namespace in (daemon.namespace, "k8s.io"):
                 daemon.ctr("images", "import", archive, namespace=namespace)
         yield Pods(daemon, image)
     finally:

@@ -11,12 +11,9 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
-from tests.clients.dockerd import NAMESPACES, CommandFailed, cgroups_named, remove_cgroup, succeeded
+from tests.clients.daemon import CommandFailed, Daemon, succeeded
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 COMMAND_SECONDS = 60.0
 CNI_PLUGINS = "/usr/lib/cni"
 SUBNET = "10.247.0.0/24"
@@ -58,90 +55,68 @@ def missing() -> str:
     return ""
 
 
-class Containerd:
+class Containerd(Daemon):
     """One daemon below `directory` (which must exist, and is left with what the daemon wrote).
 
     runtimes: the part of config.toml that names the runtimes, from its `version = 2` on; pause: the pods' image.
     """
 
+    name = "containerd"
+
     def __init__(self, directory: str, runtimes: str, pause: str) -> None:
-        self.directory = directory
+        self.namespace = f"containerd-{os.getpid()}"  # ctr's; its containers' cgroups are named after it
+        super().__init__(directory, self.namespace)
         self.runtimes = runtimes
         self.pause = pause
-        self.socket = f"{directory}/containerd.sock"
-        self.log = f"{directory}/containerd.log"
-        self.name = f"containerd-{os.getpid()}"  # of its cgroup and of ctr's namespace
-        self.process: subprocess.Popen[bytes] | None = None
+        self.left: list[int] = []
 
     def start(self) -> None:
-        """Start it and wait until it answers; a daemon that doesn't is an error with the end of its log."""
+        """Write its settings and start it."""
         os.mkdir(f"{self.directory}/cni")
         settings = f"{self.directory}/config.toml"
         with open(settings, "w") as file:
             file.write(SETTINGS.format(**vars(self), plugins=CNI_PLUGINS))
         with open(f"{self.directory}/cni/10-test.conflist", "w") as file:
             json.dump(self._network(), file)
-        script = f'ip link set lo up && exec containerd --config "{settings}"'  # exec: the pid stays the same
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [*NAMESPACES, "sh", "-c", script],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while self.ctr("version", check=False).returncode:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise CommandFailed(f"containerd does not answer; the end of its log:\n{self.end_of_log()}")
-            time.sleep(0.1)
+        self.launch("--config", settings)
+
+    def answers(self) -> bool:
+        return self.ctr("version", check=False).returncode == 0
 
     def _network(self) -> dict[str, object]:
         addresses = {"type": "host-local", "dataDir": f"{self.directory}/ipam", "ranges": [[{"subnet": SUBNET}]]}
         bridge = {"type": "bridge", "bridge": "test0", "isGateway": True, "ipMasq": False, "ipam": addresses}
         return {"cniVersion": "0.4.0", "name": "test", "plugins": [bridge, {"type": "loopback"}]}
 
-    def end_of_log(self) -> str:
-        with open(self.log, errors="replace") as file:
-            return file.read()[-2000:]
-
     def ctr(self, *arguments: str, check: bool = True, namespace: str = "") -> subprocess.CompletedProcess[bytes]:
         """Run ctr in a namespace of its own or the given one; its output is captured.
 
         It has its pipes in /run/containerd, where the shims must find them: so it is in the daemon's mount namespace.
         """
-        assert self.process is not None, "containerd is not started"
         command = [
             "nsenter",
-            f"--mount=/proc/{self.process.pid}/ns/mnt",
+            f"--mount=/proc/{self.pid}/ns/mnt",
             "ctr",
             "--address",
             self.socket,
             "--namespace",
-            namespace or self.name,
+            namespace or self.namespace,
             *arguments,
         ]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS)
         return succeeded(done) if check else done
 
-    def stop(self) -> None:
-        """End it by its pid, and the shims that are left, with what they run; then its cgroups."""
-        if self.process is None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process = None
-        left = self._shims()
-        for pid in left:
+    def clear(self) -> None:
+        """The shims that are left, with what they run."""
+        self.left = self._shims()
+        for pid in self.left:
             os.kill(pid, signal.SIGKILL)
-        for cgroup in cgroups_named(self.name):
-            remove_cgroup(cgroup)
-        if left:
-            raise CommandFailed(f"shims were left: {left}\n{self.end_of_log()}")
+
+    def stop(self) -> None:
+        """As any daemon; shims that are left are an error."""
+        super().stop()
+        if self.left:
+            raise CommandFailed(f"shims were left: {self.left}\n{self.end_of_log()}")
 
     def _shims(self) -> list[int]:
         """Processes that have our directory on their command line: shims (a container of theirs would have none)."""

@@ -116,7 +116,7 @@ class Cri:
         self.daemon = daemon
         self.runtime = runtime
         self.image = image
-        self.parent = parent or f"/{daemon.name}/pod{{number}}"
+        self.parent = parent or f"/{daemon.cgroup}/pod{{number}}"
         self.logs = f"{daemon.directory}/logs-{runtime}"
         self._channel = grpc.insecure_channel(f"unix://{daemon.socket}")
         self._configs: dict[str, dict[str, Any]] = {}  # of the pods that are there, by id

@@ -6,21 +6,15 @@ its bridge and its iptables rules never meet the machine's firewall. It is stopp
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import signal
 import subprocess
-import time
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+from tests.clients.daemon import STOP_SECONDS, Daemon, succeeded
+
 CONTAINER_SECONDS = 60.0
 
-# slave: it sees what is mounted here later, and nothing of its own comes back. containerd's shims have their sockets in
-# /run/containerd, and runtimes their state, whatever a daemon's own directories are.
-PRIVATE = 'mkdir -p /run/containerd && mount -t tmpfs none /run/containerd && exec "$@"'
-NAMESPACES = ["unshare", "--net", "--mount", "--propagation", "slave", "sh", "-c", PRIVATE, "sh"]
 CLIENT = "/usr/bin/docker"  # the one of the daemon's package (docker.io); another may come first in PATH
 
 
@@ -33,63 +27,29 @@ def missing() -> str:
     return ""
 
 
-class CommandFailed(Exception):
-    """A command that a test relies on failed; the message has what it wrote to stderr."""
-
-
-def succeeded(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
-    """The command that was run, or CommandFailed."""
-    if done.returncode:
-        words = " ".join(done.args)
-        raise CommandFailed(f"{words}: exit status {done.returncode}\n{done.stderr.decode(errors='replace')}")
-    return done
-
-
-class Dockerd:
+class Dockerd(Daemon):
     """One daemon below `directory` (which must exist, and is left with what the daemon wrote).
 
     arguments: more of dockerd's own, such as ("--add-runtime", "name=/path"); settings: its daemon.json.
     """
 
+    name = "dockerd"
+
     def __init__(self, directory: str, *, arguments: tuple[str, ...] = (), settings: str = "{}") -> None:
-        self.directory = directory
+        super().__init__(directory, f"dockerd-{os.path.basename(directory)}-{os.getpid()}")
         self.arguments = arguments
         self.settings = settings
-        self.socket = f"{directory}/docker.sock"
-        self.log = f"{directory}/dockerd.log"
-        self.cgroup = f"dockerd-{os.path.basename(directory)}-{os.getpid()}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None, "dockerd is not started"
-        return self.process.pid
 
     def start(self, namespaces: list[str] | None = None) -> None:
-        """Start it and wait until it answers; a daemon that doesn't is an error with the end of its log.
-
-        namespaces: the command that makes or enters those that it works in.
-        """
+        """Start it in new namespaces, or in those that a command makes or enters."""
         own = ["--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec"]
         own += ["--host", f"unix://{self.socket}", "--pidfile", f"{self.directory}/pid"]
         own += ["--config-file", f"{self.directory}/daemon.json", "--cgroup-parent", f"/{self.cgroup}"]
         self._write_settings(self.settings)
-        namespaces = namespaces or NAMESPACES
-        script = 'ip link set lo up && exec dockerd "$@"'  # exec: the pid stays the same
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [*namespaces, "sh", "-c", script, "dockerd", *own, *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while self.docker("version", check=False).returncode:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                with open(self.log, errors="replace") as log_text:
-                    raise RuntimeError(f"dockerd does not answer; the end of its log:\n{log_text.read()[-2000:]}")
-            time.sleep(0.1)
+        self.launch(*own, *self.arguments, namespaces=namespaces)
+
+    def answers(self) -> bool:
+        return self.docker("version", check=False).returncode == 0
 
     def _write_settings(self, settings: str) -> None:
         with open(f"{self.directory}/daemon.json", "w") as file:
@@ -139,31 +99,9 @@ class Dockerd:
         self.docker("import", *flags, tarball, name)
 
     def stop(self) -> None:
-        """Remove its containers, end it by its pid, and remove the cgroups that it leaves."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
+        """Remove its containers, then as any daemon."""
+        if self.process is not None and self.process.poll() is None:
             containers = self.docker("ps", "--all", "--quiet", check=False).stdout.decode().split()
             if containers:
                 self.docker("rm", "--force", "--volumes", *containers, check=False)
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process = None
-        for cgroup in cgroups_named(self.cgroup):
-            remove_cgroup(cgroup)
-
-
-def cgroups_named(name: str) -> list[str]:
-    """The directories of a top cgroup in every hierarchy, v1, v2 and hybrid."""
-    roots = ["/sys/fs/cgroup", *glob.glob("/sys/fs/cgroup/*")]
-    return [f"{root}/{name}" for root in roots if os.path.exists(f"{root}/{name}/cgroup.procs")]
-
-
-def remove_cgroup(path: str) -> None:
-    """Remove a cgroup without processes and what is below it."""
-    for below, _directories, _files in os.walk(path, topdown=False):
-        os.rmdir(below)
+        super().stop()

@@ -12,7 +12,7 @@ import termios
 import time
 from typing import Any
 
-from tests.clients.dockerd import succeeded
+from tests.clients.daemon import succeeded
 
 COMMAND_SECONDS = 240.0  # the cgroup v2 guest is some 20 times slower than its host
 

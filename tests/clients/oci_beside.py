@@ -17,7 +17,7 @@ import tempfile
 import time
 from typing import Any
 
-from tests.clients.dockerd import cgroups_named, remove_cgroup
+from tests.clients.daemon import cgroups_named, remove_cgroup
 
 SECONDS = 60
 _LOGRUS = re.compile(r'time="[^"]+" level=(?P<level>\w+) msg=(?P<msg>"(?:[^"\\]|\\.)*"|\S+)$')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from tests.clients.dockerd import cgroups_named, remove_cgroup, succeeded
+from tests.clients.daemon import cgroups_named, remove_cgroup, succeeded
 from tests.clients.namespaces import network_namespace
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))

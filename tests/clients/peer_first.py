@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.clients.dockerd import CommandFailed
+from tests.clients.daemon import CommandFailed
 from tests.clients.ours import REPOSITORY
 
 if TYPE_CHECKING:

@@ -6,13 +6,19 @@ what they share), and in a network namespace; both vanish with their last proces
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from typing import TYPE_CHECKING
 
-from tests.clients.dockerd import cgroups_named, remove_cgroup
+from tests.clients import docker_archive
+from tests.clients.daemon import cgroups_named, remove_cgroup
 from tests.clients.engine import Engine
 from tests.clients.namespaces import namespace
-from tests.clients.peer_first import until
+from tests.clients.peer_first import Both, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # root of these tests may lack CAP_SYS_RESOURCE, which podman's own default of these limits needs.
 SETTINGS = """\
@@ -21,6 +27,7 @@ SETTINGS = """\
 default_ulimits = ["nofile=10000:10000", "nproc=10000:10000"]
 log_driver = "k8s-file"
 """
+PEER = "runc" if os.path.exists("/sys/fs/cgroup/memory") else "crun"  # crun 1.8 refuses hybrid hierarchies
 PARENT = "libpod_parent"  # where podman has its cgroups
 EMPTY = (("/run", "755"), ("/var/lib", "755"), ("/dev/shm", "1777"))
 
@@ -74,6 +81,16 @@ class Podman(Engine):
         other.__dict__.update(self.__dict__, runtime=runtime)
         return other
 
+    @contextlib.contextmanager
+    def beside_its_own(self, rootfs: str) -> Iterator[Both]:
+        """podman with the peer's runtime and with this one, with an image of busybox."""
+        self.start()
+        try:
+            self.cli("import", "--change", f"ENV {docker_archive.PATH}", rootfs, self.image)
+            yield Both(self.beside(PEER), self)
+        finally:
+            self.stop()
+
     def inside(self, *words: str) -> list[str]:
         """A command line in the namespaces, in the directory: conmon leaves a file where it is started."""
         own = f"/proc/{os.getpid()}/fd"
@@ -101,8 +118,10 @@ class Podman(Engine):
 
     def stop(self) -> None:
         """Remove what is there, and give the namespaces up."""
-        self.clean()
-        self._leave()
+        try:
+            self.clean()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         os.close(self.mounts)
@@ -144,6 +163,8 @@ class Rootless(Podman):
 
     def stop(self) -> None:
         """As for root; and podman's process that keeps the user namespace is told to end."""
-        self.clean()
-        self.cli("system", "migrate")
-        self._leave()
+        try:
+            self.clean()
+            self.cli("system", "migrate")
+        finally:
+            self._leave()

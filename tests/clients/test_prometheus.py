@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients import prometheus, service
-from tests.clients.dockerd import cgroups_named
+from tests.clients.daemon import cgroups_named
 from tests.clients.kernel_figures import COUNTERS, GAUGES, LIMITS, PRESSURE, Figures, Groups
 from tests.clients.ours import REPOSITORY, Ours
 from tests.clients.prometheus import Prometheus, get, until
@@ -109,8 +109,24 @@ def watcher(side: Ours, exporter: prometheus.Server) -> Iterator[Prometheus]:
 @pytest.fixture(scope="module")
 def loaded(side: Ours, watcher: Prometheus) -> Loaded:
     labels = [word for key, value in POD.items() for word in ("--label", f"{key}={value}")]
-    side.run("run", "-d", "--name", "service", "--memory", "64m", "--cpus", str(QUOTA), "--pids-limit", "100",
-             "-p", f"{prometheus.SERVICE}:5565", "-e", "NUM=20000", *labels, service.IMAGE)
+    side.run(
+        "run",
+        "-d",
+        "--name",
+        "service",
+        "--memory",
+        "64m",
+        "--cpus",
+        str(QUOTA),
+        "--pids-limit",
+        "100",
+        "-p",
+        f"{prometheus.SERVICE}:5565",
+        "-e",
+        "NUM=20000",
+        *labels,
+        service.IMAGE,
+    )
     until(lambda: get(side, f"http://{prometheus.SERVICE}/healthz")[0] == 200, "the service answers")
     prefer(side)
     for job in ("minicontainer", "example-service"):
@@ -189,8 +205,12 @@ def test_pressure_is_the_kernels_at_the_moment_of_the_scrape(loaded: Loaded) -> 
 
 def test_limits_are_those_that_were_asked_for(loaded: Loaded) -> None:
     before, has, _ = around(loaded, LIMITS)
-    asked = {"container_spec_memory_limit_bytes": MEMORY_BYTES, "container_spec_cpu_quota": QUOTA * 100_000,
-             "container_spec_cpu_period": 100_000, "container_threads_max": 100}
+    asked = {
+        "container_spec_memory_limit_bytes": MEMORY_BYTES,
+        "container_spec_cpu_quota": QUOTA * 100_000,
+        "container_spec_cpu_period": 100_000,
+        "container_threads_max": 100,
+    }
     assert has == asked == {name: before[name] for name in LIMITS}
 
 
@@ -257,24 +277,19 @@ def test_the_services_own_figures_count_every_call(loaded: Loaded) -> None:
 
 # As the usual dashboards and rules write them; {W} is their window. Each has one sample for the container of the load.
 JOINS = {
-    "memory in use (awesome-prometheus-alerts)":
-        '(sum(container_memory_working_set_bytes{name!=""}) BY (instance, name) '
-        '/ sum(container_spec_memory_limit_bytes > 0) BY (instance, name) * 100) > 5',
-    "CPU in use of its quota (awesome-prometheus-alerts)":
-        'sum(rate(container_cpu_usage_seconds_total{container!=""}[W])) by (pod, container) '
-        '/ sum(container_spec_cpu_quota{container!=""} / container_spec_cpu_period{container!=""}) by (pod, container) * 100',
-    "throttled (awesome-prometheus-alerts)":
-        'sum(rate(container_cpu_cfs_throttled_periods_total{container!=""}[W])) by (container, pod, namespace) '
-        '/ sum(rate(container_cpu_cfs_periods_total[W])) by (container, pod, namespace) > (5 / 100)',
+    "memory in use (awesome-prometheus-alerts)": '(sum(container_memory_working_set_bytes{name!=""}) BY (instance, name) '
+    "/ sum(container_spec_memory_limit_bytes > 0) BY (instance, name) * 100) > 5",
+    "CPU in use of its quota (awesome-prometheus-alerts)": 'sum(rate(container_cpu_usage_seconds_total{container!=""}[W])) by (pod, container) '
+    '/ sum(container_spec_cpu_quota{container!=""} / container_spec_cpu_period{container!=""}) by (pod, container) * 100',
+    "throttled (awesome-prometheus-alerts)": 'sum(rate(container_cpu_cfs_throttled_periods_total{container!=""}[W])) by (container, pod, namespace) '
+    "/ sum(rate(container_cpu_cfs_periods_total[W])) by (container, pod, namespace) > (5 / 100)",
     "not killed (awesome-prometheus-alerts)": '(time() - container_last_seen{name="service"}) < 60',
     "CPU by name (dashboard 893)": 'sum(rate(container_cpu_usage_seconds_total{name=~"service"}[W])) by (name) * 100',
     "received (dashboard 893)": 'sum(rate(container_network_receive_bytes_total{name=~"service"}[W])) by (name)',
     "CPU by image (dashboard 14282)": 'sum(irate(container_cpu_usage_seconds_total{image!=""}[W])) without (cpu)',
-    "CPU (kubernetes-mixin)":
-        'sum by (namespace, pod, container) (irate(container_cpu_usage_seconds_total{job="minicontainer", image!=""}[W])) '
-        '* on (namespace, pod) group_left() max by (namespace, pod) (container_start_time_seconds{pod!=""} > bool 0)',
-    "network of a pod (kubernetes-mixin)":
-        'sum(irate(container_network_transmit_packets_total{job="minicontainer", namespace="shop"}[W])) by (pod)',
+    "CPU (kubernetes-mixin)": 'sum by (namespace, pod, container) (irate(container_cpu_usage_seconds_total{job="minicontainer", image!=""}[W])) '
+    '* on (namespace, pod) group_left() max by (namespace, pod) (container_start_time_seconds{pod!=""} > bool 0)',
+    "network of a pod (kubernetes-mixin)": 'sum(irate(container_network_transmit_packets_total{job="minicontainer", namespace="shop"}[W])) by (pod)',
 }
 
 
@@ -302,7 +317,7 @@ def test_the_phases_of_starts_are_a_histogram(loaded: Loaded) -> None:
 
 def test_the_exporter_says_what_it_is_and_what_it_can_not_read(loaded: Loaded) -> None:
     at = loaded.prometheus.scraped_after(time.time())
-    (build, one), = loaded.prometheus.query("minicontainer_build_info", at)
+    ((build, one),) = loaded.prometheus.query("minicontainer_build_info", at)
     assert one == 1 and build["cgroup"] in ("v1", "v2", "hybrid")
     assert loaded.prometheus.query("minicontainer_scrape_errors_total", at) == [], "nothing failed"
     reads = loaded.prometheus.query(f"container_fs_reads_total{OF_SERVICE}", at)
@@ -370,5 +385,7 @@ def test_every_question_that_the_readme_answers_by_promql_has_an_answer(loaded: 
 
 
 def test_the_exporter_ends_with_status_0_and_has_said_only_where_it_serves(side: Ours) -> None:
-    server = prometheus.Server(side, "second", side.command("metrics", "--listen", "127.0.0.1:9400"), "http://127.0.0.1:9400/metrics")
+    server = prometheus.Server(
+        side, "second", side.command("metrics", "--listen", "127.0.0.1:9400"), "http://127.0.0.1:9400/metrics"
+    )
     assert (server.stop(), server.text()) == (0, "Serving metrics on http://127.0.0.1:9400/metrics\n")

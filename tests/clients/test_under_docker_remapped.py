@@ -5,12 +5,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clients import dockerd, engine_scripts, readme
+from tests.clients.daemon import NAMESPACES
 from tests.clients.docker import Docker
 from tests.clients.peer_first import OURS, Both, peer_first
 
@@ -24,29 +24,25 @@ SCRIPTS = (engine_scripts.terminal, engine_scripts.life, engine_scripts.pause, e
 
 
 @pytest.fixture(scope="module")
-def both(scratch: str, busybox_tarball: str) -> Iterator[Both]:
+def both(passable: str, busybox_tarball: str) -> Iterator[Both]:
     """The daemon sees subordinate ids of its own in /etc, in its mount namespace; the host's files are as they were."""
     if missing := dockerd.missing():
         pytest.skip(missing)
     user = pwd.getpwnam("nobody")
     group = grp.getgrgid(user.pw_gid).gr_name
-    directory = tempfile.mkdtemp(prefix="docker.", dir=scratch)
-    for path in (scratch, directory):
-        os.chmod(path, 0o711)  # root of a container is nobody here, and goes through them
     shared_out = ""
     for name in ("subuid", "subgid"):  # dockerd looks for the user in both, newer ones for the group
-        with open(f"{directory}/{name}", "w") as file:
+        with open(f"{passable}/{name}", "w") as file:
             file.write("".join(f"{owner}:{FIRST}:65536\n" for owner in (user.pw_name, group)))
-        shared_out += f"mount --bind {directory}/{name} /etc/{name} && "
+        shared_out += f"mount --bind {passable}/{name} /etc/{name} && "
     arguments = ("--userns-remap", f"{user.pw_name}:{group}")
-    daemon = dockerd.Dockerd(directory, arguments=arguments, settings=readme.block("json", "runtimes", OURS))
-    daemon.start([*dockerd.NAMESPACES, "sh", "-ec", f'{shared_out} exec "$@"', "dockerd"])
+    daemon = dockerd.Dockerd(passable, arguments=arguments, settings=readme.block("json", "runtimes", OURS))
+    daemon.start([*NAMESPACES, "sh", "-ec", f'{shared_out} exec "$@"', "dockerd"])
     try:
         daemon.import_rootfs(busybox_tarball, Docker.image)
         yield Both(Docker(daemon, "runc"), Docker(daemon, "minicontainer"))
     finally:
         daemon.stop()
-        os.chmod(scratch, 0o700)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients import docker_archive, podman, readme
+from tests.clients import podman, readme
 from tests.clients.engine_scripts import IDLE, SCRIPTS
 from tests.clients.peer_first import OURS, Both, peer_first, until
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tests.clients.engine import Engine
     from tests.clients.podman import Podman
 
-PEER = "runc" if os.path.exists("/sys/fs/cgroup/memory") else "crun"  # crun 1.8 refuses hybrid hierarchies
-
 
 @pytest.fixture(scope="module")
 def both(scratch: str, busybox_tarball: str) -> Iterator[Both]:
@@ -29,12 +27,8 @@ def both(scratch: str, busybox_tarball: str) -> Iterator[Both]:
         pytest.skip(missing)
     settings = readme.block("toml", "[engine.runtimes]", OURS)
     ours = podman.Podman(tempfile.mkdtemp(prefix="podman.", dir=scratch), settings, "minicontainer")
-    ours.start()
-    try:
-        ours.cli("import", "--change", f"ENV {docker_archive.PATH}", busybox_tarball, "localhost/busybox:latest")
-        yield Both(ours.beside(PEER), ours)
-    finally:
-        ours.stop()
+    with ours.beside_its_own(busybox_tarball) as both:
+        yield both
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

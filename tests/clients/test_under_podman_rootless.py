@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients import docker_archive, engine_scripts, podman, readme
+from tests.clients import engine_scripts, podman, readme
 from tests.clients.peer_first import OURS, Both, peer_first
 from tests.clients.podman import Rootless
-from tests.clients.test_under_podman import PEER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +22,7 @@ SCRIPTS = (engine_scripts.exit_status, engine_scripts.terminal, engine_scripts.l
 
 
 @pytest.fixture(scope="module")
-def both(scratch: str, busybox_tarball: str) -> Iterator[Both]:
+def both(passable: str, busybox_tarball: str) -> Iterator[Both]:
     """An ordinary user's podman with its own runtime, and with ours."""
     missing = podman.missing()
     if not missing and not (shutil.which("newuidmap") and shutil.which("slirp4netns")):
@@ -34,18 +32,11 @@ def both(scratch: str, busybox_tarball: str) -> Iterator[Both]:
     user = ["setpriv", "--reuid", str(Rootless.USER), "--regid", str(Rootless.USER), "--clear-groups"]
     if subprocess.run([*user, OURS, "--version"], capture_output=True).returncode:
         pytest.skip(f"{OURS} is out of reach for an ordinary user")
-    directory = tempfile.mkdtemp(prefix="rootless.", dir=scratch)
-    for path in (scratch, directory):
-        os.chmod(path, 0o711)
-    ours = Rootless(directory, readme.block("toml", "[engine.runtimes]", OURS), "minicontainer")
-    ours.start()
-    try:
-        os.chmod(busybox_tarball, 0o644)
-        ours.cli("import", "--change", f"ENV {docker_archive.PATH}", busybox_tarball, "localhost/busybox:latest")
-        yield Both(ours.beside(PEER), ours)
-    finally:
-        ours.stop()
-        os.chmod(scratch, 0o700)
+    os.chmod(busybox_tarball, 0o644)
+    with Rootless(passable, readme.block("toml", "[engine.runtimes]", OURS), "minicontainer").beside_its_own(
+        busybox_tarball
+    ) as both:
+        yield both
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients import containerd, docker_archive, podman, readme
+from tests.clients import containerd, podman, readme
 from tests.clients.conftest import containerd_with
 from tests.clients.engine_scripts import IDLE, MIB
 from tests.clients.peer_first import OURS, Both, cgroup_value, peer_first, until
-from tests.clients.test_under_podman import PEER
 
 cri = pytest.importorskip("tests.clients.cri", reason="grpcio is not installed", exc_type=ImportError)
 
@@ -34,12 +33,8 @@ def both(request: pytest.FixtureRequest, scratch: str, busybox_tarball: str) -> 
         if missing := podman.missing():
             pytest.skip(missing)
         ours = podman.Podman(directory, readme.block("toml", "[engine.runtimes]", OURS), "minicontainer", "systemd")
-        ours.start()
-        try:
-            ours.cli("import", "--change", f"ENV {docker_archive.PATH}", busybox_tarball, "localhost/busybox:latest")
-            yield Both(ours.beside(PEER), ours)
-        finally:
-            ours.stop()
+        with ours.beside_its_own(busybox_tarball) as both:
+            yield both
         return
     option = "    SystemdCgroup = true\n"  # in the options, with which both blocks end
     runc = containerd.RUNC + '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\n' + option

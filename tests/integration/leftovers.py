@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 
-from tests.clients.dockerd import cgroups_named
+from tests.clients.daemon import cgroups_named
 from tests.integration.engine import Engine, processes_of
 
 Picture = dict[str, set[str]]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.clients.dockerd import cgroups_named, remove_cgroup
+from tests.clients.daemon import cgroups_named, remove_cgroup
 from tests.integration.engine import PATIENCE, Done
 
 PROGRAM = f"{os.path.dirname(sys.executable)}/minicontainer-oci"

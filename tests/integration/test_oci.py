@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from tests.clients.dockerd import cgroups_named
+from tests.clients.daemon import cgroups_named
 from tests.integration.engine import until
 from tests.integration.oci import Oci
 

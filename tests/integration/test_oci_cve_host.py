@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.dockerd import cgroups_named
+from tests.clients.daemon import cgroups_named
 from tests.integration.engine import SLOW, Done
 from tests.integration.oci import Oci
 

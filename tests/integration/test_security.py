@@ -117,7 +117,7 @@ def test_cgroup_parent(engine: Engine) -> None:
     with open(f"/proc/{engine.pid(name)}/cgroup") as f:
         assert f"/{engine.cgroup}/nested/{name}" in f.read()
     engine.ok("rm", "-f", name)
-    from tests.clients.dockerd import cgroups_named
+    from tests.clients.daemon import cgroups_named
 
     for folder in cgroups_named(f"{engine.cgroup}/nested"):
         assert not [d for d in os.listdir(folder) if os.path.isdir(f"{folder}/{d}")]
