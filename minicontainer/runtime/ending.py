@@ -140,6 +140,10 @@ def _end(container: OciContainer) -> None:
             from minicontainer.runtime.resctrl import remove
 
             remove(container.state["resctrl"])
+        if container.state["mounted"]:
+            from minicontainer.runtime import attached
+
+            attached.remove(container.state["rootfs"], container.state["mounted"])
     finally:
         if init >= 0:
             posix.close(init)

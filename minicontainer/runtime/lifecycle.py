@@ -101,6 +101,7 @@ def create(
             "hooks": any((spec.get("hooks") or {}).values()),
             "start_hook": plan.first_start_hook,
             "resctrl": plan.resctrl,
+            "mounted": _mark(rootfs) if plan.attached else [],
         },
     )
     try:
@@ -116,6 +117,12 @@ def create(
     finally:
         os.close(lock)
     return container
+
+
+def _mark(rootfs: str) -> list[int]:
+    from minicontainer.runtime.attached import mark
+
+    return mark(rootfs)
 
 
 def check_terminal(process: dict, *, given: bool, foreground: bool) -> None:

@@ -180,7 +180,7 @@ class Mounting:
         """Other options for what is mounted there: of the mount itself; with data, unless it is called a bind, of the file system
         too (mount(2), MS_REMOUNT)."""
         ops, destination = self.ops, clean(m["destination"])
-        if not self.root.names.isolated and (options.attr_set or options.attr_clr):
+        if self.root.loose and (options.attr_set or options.attr_clr):
             raise Unsupported(
                 f'mount "{m["destination"]}": a remount of one mount needs a mount namespace of the container\'s own',
                 'add {"type": "mount"} to linux.namespaces, or give the options to the mount itself',

@@ -69,11 +69,12 @@ class Plan:
     idmaps: user namespaces that the stub gets, by slot: uid and gid mappings; copy_ups: how often the stub has something copied;
     listener: the slot of a seccomp listener that the caller takes and hands over; passed: the slots of descriptors that the
     program gets; pid_namespace: the path of one that the stub is born in; resctrl: groups of that file system that go with the
-    container; warnings: what could not be done and does not matter.
+    container; warnings: what could not be done and does not matter; attached: its root is mounted on its own folder (attached.py).
     """
 
     __slots__ = (
         "after",
+        "attached",
         "before",
         "console",
         "container",
@@ -117,6 +118,7 @@ class Plan:
         self.meetings: dict[bytes, Callable[[int], list[Op]]] | None = None
         self.idmaps: dict[Slot, tuple[str, str]] = {}
         self.copy_ups = 0
+        self.attached = False
         self.resctrl: list[str] = []
 
 
@@ -280,6 +282,7 @@ def _files(
             mounting.cgroups(m, cgroup, names.has("cgroup"))
         else:
             mounting.mounts([m])
+    plan.attached = root.attached
     plan.idmaps = {slot: maps for maps, slot in mounting.idmaps.items()}
     plan.copy_ups = mounting.copy_ups
     plan.warnings += mounting.warnings

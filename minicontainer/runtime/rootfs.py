@@ -56,6 +56,8 @@ class Rootfs:
     What is on the host is opened and copied by `outside`, before the second birth and with our rights; without one that is `ops`
     itself. `early` are copies from before what the host mounts becomes our own: those that stay peers of the host's (shared).
     propagation: MS_* of the host's mounts then: slave, if some copies are to follow them, else private.
+
+    Without a mount namespace the root is a tree of mounts that is mounted nowhere (loose), or else on its own folder (attached.py).
     """
 
     def __init__(
@@ -74,6 +76,11 @@ class Rootfs:
         self.bundle = bundle
         self.promised = promised or {}
         self.names = names or Namespaces()
+        self.loose = not self.names.isolated and loose_trees()
+        self.attached = not self.names.isolated and not self.loose
+        if self.attached and "mount" in self.names.joined:
+            message = "joining a mount namespace needs a tree of mounts that is mounted nowhere, which came with Linux 6.15"
+            raise Unsupported(message, "give the container a mount namespace of its own")
         self.direct = not (self.names.twice and self.names.privileged)
         self.outside = ops if self.direct else Ops()
         self.early = ops if self.direct else Ops()
@@ -103,8 +110,12 @@ class Rootfs:
             if tied:
                 flags = {"propagation": MS["MS_SLAVE"], "recursive": True}
                 self.early.set_attributes(tied, **flags, why="what the host mounts there later is seen, not the other way round")  # type: ignore[arg-type]
-            if self.names.isolated:
+            if not self.loose:
                 self._attach(os.path.join(self.bundle, self.spec["root"]["path"]))
+            if self.attached:
+                # Below a mount that others share it would be shared as well.
+                why = "what is mounted in it stays in it"
+                self.ops.set_attributes(self.root, propagation=MS["MS_PRIVATE"], recursive=True, why=why)
 
     def _copy_of_root(self, ops: Ops, tied: bool = False) -> Slot:
         path = os.path.join(self.bundle, self.spec["root"]["path"])
@@ -237,10 +248,10 @@ class Rootfs:
     def finish(self) -> None:
         """What was to be read only all along, but had to be filled first."""
         for mount, what in self.readonly_later:
-            if self.names.isolated:
-                self.ops.set_attributes(mount, on=RDONLY, why=f"{what} is read only, now that all is in it")
-            else:  # in a tree that is mounted nowhere only its root takes attributes; this file system has no other mount
+            if self.loose:  # only the root of such a tree takes attributes; this file system has no other mount
                 self.ops.reconfigure(mount, [("ro", None)], what=what)
+            else:
+                self.ops.set_attributes(mount, on=RDONLY, why=f"{what} is read only, now that all is in it")
 
     def pivot(self) -> None:
         """The container's root becomes /, and the host's is gone."""
@@ -268,6 +279,12 @@ class Rootfs:
         if name and name not in _PROPAGATION:
             raise UsageError(f'linux.rootfsPropagation "{asked}" is unknown', f"one of {', '.join(_PROPAGATION)}")
         return (_PROPAGATION[name] if name else 0), recursive
+
+
+def loose_trees() -> bool:
+    """Whether mounts can be made within a tree that is mounted nowhere (Linux 6.15)."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor.partition("-")[0])) >= (6, 15)
 
 
 def clean(path: str) -> str:

@@ -31,7 +31,8 @@ _LONGEST_ID = 255  # it names a folder
 class OciContainer:
     """A container by id below root. state is state.json's content: ociVersion, bundle, rootfs, created, annotations, cgroup,
     freezers, sweep (cgroup.Cgroup), pid (0 before there is a process), pid_start (processes.start_time), own_pids (whether it has
-    a pid namespace of its own), hooks (whether it has any), start_hook (Plan.first_start_hook), resctrl (Plan.resctrl)."""
+    a pid namespace of its own), hooks (whether it has any), start_hook (Plan.first_start_hook), resctrl (Plan.resctrl), mounted
+    (attached.mark, or nothing)."""
 
     __slots__ = ("dir", "ident", "launch", "state")
 
@@ -182,7 +183,8 @@ def load(root: str, ident: str) -> OciContainer:
             raise NotFound("container does not exist") from None
         # Killed between mkdir and the first save: there is nothing yet but the folder.
         names = ("ociVersion", "bundle", "rootfs", "created", "annotations", "cgroup", "hooks")
-        state = {**dict.fromkeys(names, ""), "pid": 0, "own_pids": True, "freezers": [], "sweep": [[], []], "resctrl": []}
+        lists = ("freezers", "resctrl", "mounted")
+        state = {**dict.fromkeys(names, ""), **dict.fromkeys(lists, []), "pid": 0, "own_pids": True, "sweep": [[], []]}
     return OciContainer(root, ident, state)
 
 

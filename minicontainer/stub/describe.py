@@ -230,8 +230,7 @@ def hint(op: Op, errno: int) -> str:
             "prlimit64",
             "EPERM",
         ): "raising a hard limit takes CAP_SYS_RESOURCE, which this process lacks: ask for no more than `ulimit -H` shows",
-        ("move_mount", "EINVAL"): "a file can be mounted on a file only, and a folder on a folder "
-        "(in a container without a mount namespace of its own: on Linux 6.15 and newer)",
+        ("move_mount", "EINVAL"): "a file can be mounted on a file only, and a folder on a folder",
         ("mount_setattr", "EINVAL"): "nothing is mounted there (a remount needs that), or its file system can't map ids",
         ("mount_setattr", "EPERM"): "the file system can't map ids, or the host's options for it are locked in a user namespace",
         ("run", ""): "newuidmap and newgidmap map what /etc/subuid and /etc/subgid grant to the user, no more",

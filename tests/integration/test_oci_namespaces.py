@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from minicontainer.errors import MinicontainerError
+from minicontainer.runtime import lifecycle, rootfs
 from tests.integration.engine import until
 from tests.integration.oci import Oci
 
@@ -100,8 +102,6 @@ def test_new_ones_are_new(oci: Oci) -> None:
 
 def test_none_at_all(oci: Oci) -> None:
     """What is not asked for is inherited, the mount namespace too; its mounts are its own nevertheless, and the host sees none."""
-    if not kernel(6, 15):
-        pytest.skip("mounts within a tree that is mounted nowhere came with Linux 6.15")
     for key in ("maskedPaths", "readonlyPaths"):
         del oci.config["linux"][key]
     del oci.config["hostname"]
@@ -120,8 +120,6 @@ def test_none_at_all(oci: Oci) -> None:
 
 def test_read_only_file_systems_without_a_mount_namespace(oci: Oci) -> None:
     """The cgroups, /dev and a tmpfs are filled first and read only then, though a mount in a loose tree takes no attributes."""
-    if not kernel(6, 15):
-        pytest.skip("mounts within a tree that is mounted nowhere came with Linux 6.15")
     for key in ("maskedPaths", "readonlyPaths"):
         del oci.config["linux"][key]
     entry(oci, "mount", None)
@@ -136,7 +134,47 @@ def test_read_only_file_systems_without_a_mount_namespace(oci: Oci) -> None:
     assert "cgroup.procs" in done.out or "memory" in done.out
     oci.mount("/tmp", "tmpfs", "remount", "rw")
     done = oci.run("true")
+    if not kernel(6, 15):
+        assert done.code == 0  # it is mounted on its own folder there
+        return
     assert done.code == 1 and "a remount of one mount needs a mount namespace of the container's own" in done.err
+
+
+def test_without_a_mount_namespace_before_linux_6_15(oci: Oci, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root is mounted over its own folder, where the host sees it, and goes with the container (runc leaves it behind)."""
+    monkeypatch.setattr(rootfs, "loose_trees", lambda: False)
+    for key in ("maskedPaths", "readonlyPaths"):
+        del oci.config["linux"][key]
+    entry(oci, "mount", None)
+    oci.mount("/tmp", "tmpfs", "ro")
+    script = "touch /tmp/x 2>/dev/null || readlink /proc/self/ns/mnt > /home/seen; ls /dev/null /proc/1/cmdline >> /home/seen"
+    oci.write("sh", "-c", f"mkdir -p /home; ({script}); exec sleep 600")
+    container = lifecycle.create(str(oci.root), "one", str(oci.bundle))
+    lifecycle.start(container)
+    seen = oci.rootfs / "home/seen"
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(oci.rootfs) in line]
+    assert str(oci.rootfs) in mounted and f"{oci.rootfs}/proc" in mounted
+    until(lambda: seen.exists() and len(seen.read_text().split()) == 3, "the script has run")
+    assert seen.read_text().split() == [os.readlink("/proc/self/ns/mnt"), "/dev/null", "/proc/1/cmdline"]
+    assert oci.ok("exec", "one", "ls", "/").split() == sorted(os.listdir(oci.rootfs))
+    oci.clear()
+    assert not oci.left()
+    oci.config["process"]["args"] = ["/nosuch"]
+    oci.write()
+    with pytest.raises(MinicontainerError, match="no such file"):
+        lifecycle.create(str(oci.root), "one", str(oci.bundle))
+    assert not oci.left()
+
+
+@pytest.mark.parametrize("holder", [["--pid"]], indirect=True)
+def test_a_joined_mount_namespace_before_linux_6_15(oci: Oci, holder: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused, and what is missing is named."""
+    monkeypatch.setattr(rootfs, "loose_trees", lambda: False)
+    entry(oci, "mount", f"/proc/{holder}/ns/mnt")
+    oci.write("true")
+    with pytest.raises(MinicontainerError, match="came with Linux 6.15"):
+        lifecycle.create(str(oci.root), "one", str(oci.bundle))
+    assert not oci.left()
 
 
 @pytest.mark.parametrize("holder", [["--pid"]], indirect=True)
@@ -153,8 +191,6 @@ def test_proc_of_a_joined_pid_namespace_in_a_new_user_namespace(oci: Oci, holder
 
 def test_exec_without_a_mount_namespace_stays_in_the_containers_root(oci: Oci) -> None:
     """The joined namespace's root is the host's: the new process gets the root of the container's first one."""
-    if not kernel(6, 15):
-        pytest.skip("mounts within a tree that is mounted nowhere came with Linux 6.15")
     for key in ("maskedPaths", "readonlyPaths"):
         del oci.config["linux"][key]
     entry(oci, "mount", None)
