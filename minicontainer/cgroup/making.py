@@ -91,12 +91,14 @@ def realtime_ops(base: str, path: str, asked: list[Setting]) -> list[Op]:
 
     It is added to what the groups beside it have (scheduler/sched-rt-group.rst). Other parents are their owners' to set.
     """
-    own = {setting.file: int(setting.value) for setting in asked if setting.controller == "cpu" and setting.file in _REALTIME}
+    own = {setting.file: int(setting.value) for setting in asked if setting.file in _REALTIME}
     runtime, period = (own.get(file, default) for file, default in _REALTIME.items())
+    ops: list[Op] = []
+    if runtime <= 0:
+        return ops
     above = ancestors(base, path)
-    ops = []
     for at, below in zip(above, (*above[1:], base + path)):
-        if runtime <= 0 or os.path.exists(at) and at != f"{base}/{DEFAULT_PARENT}":
+        if os.path.exists(at) and at != f"{base}/{DEFAULT_PARENT}":
             continue
         whole = _realtime(at)["cpu.rt_period_us"]
         beside = [other for other in tree.groups_in(at) if other != below] if os.path.exists(at) else []

@@ -3,7 +3,7 @@
 It joins by pidfd, which can't come to mean another process, and takes nothing of the host along: credentials are set as for
 the first process, and it can't be traced before its execve (CVE-2016-9962), but by who has CAP_SYS_PTRACE in the container.
 For those it holds nothing worth it: the container's pid namespace gets a child of the stub, which is born when root, working
-directory and open files are the container's already.
+directory and open files are the container's already. (Its capabilities are still the caller's then, until they are set.)
 """
 
 from __future__ import annotations
