@@ -73,9 +73,19 @@ def thaw(folders: set[str]) -> None:
                 f.write("THAWED")
 
 
-def sweep(patterns: tuple[str, ...]) -> None:
-    """Removes cgroups with such names, and those below them, if nobody is in them: those of containers that were never deleted."""
-    found: list[str] = []
+def not_mounted() -> set[str]:
+    """Folders where a hierarchy of v1 would be, if it were mounted: runc's suite makes its groups for every line of /proc/cgroups."""
+    if os.path.exists("/sys/fs/cgroup/cgroup.procs"):
+        return set()  # all of it is one hierarchy, of v2
+    return {
+        path for path in glob("/sys/fs/cgroup/*") if os.path.isdir(path) and not os.path.islink(path) and not os.path.ismount(path)
+    }
+
+
+def sweep(patterns: tuple[str, ...], before: set[str]) -> None:
+    """Removes cgroups with such names, and those below them, if nobody is in them: those of containers that were never deleted;
+    and what is not_mounted() now, but was not before."""
+    found = [folder for top in not_mounted() - before for folder, _, _ in os.walk(top)]
     for pattern in patterns:
         for top in (*glob(f"/sys/fs/cgroup/*/{pattern}"), *glob(f"/sys/fs/cgroup/*/minicontainer/{pattern}")):
             found += [folder for folder, _, _ in os.walk(top, topdown=False)]
