@@ -246,16 +246,13 @@ def test_closed_streams_do_no_harm(oci: Oci) -> None:
 
 def test_a_caller_that_ignores_the_end_of_its_children_gets_every_status(oci: Oci) -> None:
     """SIGCHLD ignored is kept by execve, and makes of every wait(2) an ECHILD."""
-
-    def ignoring() -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-
+    ignoring = ("env", "--ignore-signal=CHLD")
     oci.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
     oci.write("sh", "-c", "grep SigIgn /proc/self/status; exit 7")
-    done = oci.do("run", "one", preexec_fn=ignoring)
+    done = oci.do("run", "one", prefix=ignoring)
     assert (done.code, done.out.split()[1:]) == (7, ["0" * 16]), done
     oci.write("/nosuch")
-    assert "no such file or directory" in oci.do("run", "one", preexec_fn=ignoring).err
+    assert "no such file or directory" in oci.do("run", "one", prefix=ignoring).err
 
 
 def test_output_that_nobody_reads_ends_the_command_without_a_word(oci: Oci) -> None:

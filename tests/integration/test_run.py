@@ -222,6 +222,13 @@ def test_init(engine: Engine) -> None:
     assert engine.sh(script, "--init").split() == ["init", "0"]
 
 
+def test_a_caller_that_ignores_the_end_of_its_children(engine: Engine) -> None:
+    """SIGCHLD ignored is kept by execve; the status comes all the same, and the program does not inherit it."""
+    words = ("run", "--rm", "--network", "none", IMAGE, "sh", "-c", "grep SigIgn /proc/self/status; exit 7")
+    done = engine.do(*words, prefix=("env", "--ignore-signal=CHLD"))
+    assert (done.code, done.out.split()[1:]) == (7, ["0" * 16]), done
+
+
 def test_umask(engine: Engine) -> None:
     """022, whatever the caller's is."""
     old = os.umask(0o077)
