@@ -13,7 +13,7 @@ import os
 from minicontainer.kernel.flags import CLONE, O
 from minicontainer.runtime import devices, process
 from minicontainer.runtime.builder import IN_ROOT, Ops
-from minicontainer.runtime.namespaces import BORN, FLAGS, initial_user_namespace
+from minicontainer.runtime.namespaces import BORN, FLAGS, initial_user_namespace, setgroups_denied
 from minicontainer.runtime.plan import Plan, schedule
 from minicontainer.runtime.rootfs import Rootfs
 from minicontainer.stub.ops import Slot, clone, wait
@@ -105,7 +105,7 @@ def make_exec_plan(
         warnings=plan.warnings,
         sync=plan.sync,
         foreign=foreign,
-        denied_groups=mapped and _groups_denied(pid),
+        denied_groups=mapped and setgroups_denied(pid),
     )
     late_listener = process.execute_user(ops, wanted, seccomp=seccomp, seccomp_flags=seccomp_flags, sync=plan.sync)
     plan.listener = plan.listener or late_listener
@@ -142,8 +142,3 @@ def _apart(pid: int, kinds: tuple[str, ...] = ("user", "time")) -> int:
         if here.st_ino != there.st_ino:
             flags |= FLAGS[kind]
     return flags
-
-
-def _groups_denied(pid: int) -> bool:
-    with open(f"/proc/{pid}/setgroups") as f:
-        return f.read().strip() == "deny"

@@ -103,6 +103,12 @@ def initial_user_namespace(proc: str = "/proc") -> bool:
         return f.read(64).split() == [b"0", b"0", b"4294967295"]
 
 
+def setgroups_denied(pid: int | str = "self") -> bool:
+    """Whether a process' user namespace denies setgroups(2), as one does that somebody without privileges has filled in."""
+    with open(f"/proc/{pid}/setgroups", "rb", buffering=0) as f:
+        return f.read(16).strip() == b"deny"
+
+
 def _check(kind: str, path: str) -> bool:
     """Whether the namespace at path is to be joined: not a user namespace that we are in already (setns(2) refuses that).
 
@@ -140,6 +146,8 @@ def groups_denied(names: Namespaces, linux: dict) -> bool:
     """Whether setgroups(2) may be denied in the container: its groups were mapped by an unprivileged owner (user_namespaces(7))."""
     if "user" in names.joined:
         return True  # who mapped them is not known here
+    if names.mapped and setgroups_denied():
+        return True  # a new user namespace inherits that
     if names.privileged or not names.user:
         return False
     from minicontainer.runtime import userns
@@ -192,7 +200,8 @@ class Births:
         if not names.user:
             return
         if names.privileged:
-            ops.call("setgroups", 0, 0, why="no group of ours: in there it may be denied to change them")
+            denied = (1,) if setgroups_denied() else ()
+            ops.call("setgroups", 0, 0, ok=denied, why="no group of ours: in there it may be denied to change them")
         if "user" in names.joined:
             join(ops, names.joined, ("user",))
         else:

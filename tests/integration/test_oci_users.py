@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.engine import Done, Terminal
 from tests.integration.oci import Oci
-from tests.integration.test_oci_namespaces import entry, has
+from tests.integration.test_oci_namespaces import entry, has, kernel
 
 FIRST = 300000
 MANY = [{"containerID": 0, "hostID": FIRST, "size": 65536}]
@@ -228,6 +228,48 @@ def test_without_root_by_subordinate_ids(rootless: Oci) -> None:
 
 
 # -- mounts with mapped ids ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nested(oci: Oci) -> Oci:
+    """A bundle for root of a user namespace that denies setgroups(2), as `unshare -r` makes it: without cgroups, and by its own id."""
+    has("user")
+    for kind in ("cgroup", "network"):
+        entry(oci, kind, None)
+    oci.config["mounts"] = [m for m in oci.config["mounts"] if m["type"] != "sysfs"]
+    oci.config["linux"].update(resources={}, maskedPaths=[], readonlyPaths=[])
+    del oci.config["linux"]["cgroupsPath"]
+    return oci
+
+
+NESTED = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+@pytest.mark.parametrize("kind", [None, ""])
+def test_root_of_a_user_namespace_without_groups(nested: Oci, kind: str | None) -> None:
+    """In its own user namespace, and in a new one below it: what it may not change stays."""
+    entry(nested, "user", kind)
+    if kind is not None:
+        own = [{"containerID": 0, "hostID": 0, "size": 1}]
+        nested.config["linux"].update(uidMappings=own, gidMappings=own)
+    nested.write("sh", "-c", "id -u; cat /proc/self/setgroups; grep CapBnd /proc/self/status")
+    done = nested.do("run", "one", prefix=NESTED)
+    assert done.code == 0 and done.out.split()[:2] == ["0", "deny"], done
+
+
+def test_proc_that_can_not_be_made_from_inside(nested: Oci) -> None:
+    """Who is in a user namespace can't be born in another pid namespace: its /proc takes an option of Linux 6.17, else an error."""
+    own = [{"containerID": 0, "hostID": 0, "size": 1}]
+    nested.config["linux"].update(uidMappings=own, gidMappings=own)
+    entry(nested, "user")
+    inside = 'unshare --pid --fork sleep 600 & sleep 0.5; read -r held < /proc/$!/task/$!/children; sed -i "s/HELD/${held% }/" config.json;'
+    entry(nested, "pid", "/proc/HELD/ns/pid")
+    nested.write("sh", "-c", "echo /proc/[0-9]*; cat /proc/1/comm")
+    done = nested.do("run", "one", prefix=(*NESTED, "sh", "-c", f'{inside} "$@"; code=$?; kill -9 $held; exit $code', "sh"))
+    if kernel(6, 17):
+        assert done.code == 0 and done.out == "/proc/1 /proc/2\nsleep\n", done
+    else:
+        assert done.code == 1 and "pidns" in done.err and done.err.count("\n") == 1, done
 
 
 @pytest.fixture
