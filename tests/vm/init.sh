@@ -51,6 +51,7 @@ cp /busybox /first.sh run/guest
 
 for directory in proc sys dev; do mount --move /$directory $directory; done
 mkdir -p dev/pts dev/shm dev/mqueue
+ln -s /proc/self/fd dev/fd # as udev does: bash's <(…) opens it
 mount -t devpts -o ptmxmode=666 pts dev/pts
 mount -t tmpfs -o mode=1777 shm dev/shm
 mount -t mqueue mqueue dev/mqueue
