@@ -15,11 +15,13 @@ import posix  # os takes 0.8 ms to import, which start, state and delete do with
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from minicontainer import fastjson
-from minicontainer.errors import Conflict, NotFound, UsageError
+from minicontainer.errors import Conflict, MinicontainerError, NotFound, UsageError
 from minicontainer.runtime.processes import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from minicontainer.cgroup.group import Cgroup
     from minicontainer.runtime.launch import Launch
 
@@ -172,12 +174,19 @@ def check_id(ident: str) -> str:
 
 
 def load(root: str, ident: str) -> OciContainer:
-    """The container with this id, also one that a killed `create` left. NotFound in runc's words."""
+    """The container with this id, also one that a killed `create` left. NotFound in runc's words; MinicontainerError if its
+    state.json can't be read, as after a loss of power, with a root that is no tmpfs."""
     folder = f"{root}/{check_id(ident)}"
     try:
         with open(f"{folder}/state.json", "rb") as f:
             state = fastjson.loads(f.read())
-        assert isinstance(state, dict)
+        if type(state) is not dict:
+            raise ValueError("no object")
+    except ValueError:
+        raise MinicontainerError(
+            f"the state of container {ident} can't be read: {folder}/state.json is damaged",
+            "end its processes, then remove that folder and its cgroup",
+        ) from None
     except (FileNotFoundError, NotADirectoryError):
         if not _there(f"{folder}/."):
             raise NotFound("container does not exist") from None
@@ -188,8 +197,8 @@ def load(root: str, ident: str) -> OciContainer:
     return OciContainer(root, ident, state)
 
 
-def every(root: str) -> list[OciContainer]:
-    """All containers below root, by id; those that vanish meanwhile are left out."""
+def every(root: str, warn: Callable[[str], None]) -> list[OciContainer]:
+    """All containers below root, by id. Those that vanish meanwhile are left out; those that can't be read too, with a warning."""
     try:
         idents = sorted(posix.listdir(root))
     except FileNotFoundError:
@@ -200,4 +209,6 @@ def every(root: str) -> list[OciContainer]:
             found.append(load(root, ident))
         except (NotFound, UsageError):
             continue  # deleted just now, or something else that lies here
+        except MinicontainerError as e:
+            warn(e.message)
     return found

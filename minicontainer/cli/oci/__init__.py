@@ -247,6 +247,6 @@ def explain(e: MinicontainerError | OSError) -> str:
 
 
 def reason(e: OSError) -> str:
-    """What an errno says, in Go's words: C's, without the capital."""
+    """What an errno says, in Go's words: C's, without the capital (but "AF_UNIX path too long")."""
     text = e.strerror or str(e)
-    return text[:1].lower() + text[1:]
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

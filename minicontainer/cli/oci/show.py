@@ -39,7 +39,7 @@ def _containers(call: Call) -> list[dict]:
             raise NotFound(f"open {call.root}: {reason(e)}") from None
         return []  # nothing was ever created in the default folder
     found = []
-    for container in state.every(call.root):
+    for container in state.every(call.root, call.log.warn):
         try:
             found.append(container.describe() | {"owner": _owner(os.stat(container.dir).st_uid)})
         except FileNotFoundError:

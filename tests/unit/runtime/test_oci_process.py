@@ -231,8 +231,8 @@ def test_what_is_no_container_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "@seccomp").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "half").mkdir()
-    assert [c.ident for c in state.every(str(tmp_path))] == ["half"]
-    assert state.every(str(tmp_path / "none")) == []
+    assert [c.ident for c in state.every(str(tmp_path), state.silently)] == ["half"]
+    assert state.every(str(tmp_path / "none"), state.silently) == []
     with pytest.raises(NotFound, match="container does not exist"):
         state.load(str(tmp_path), "file")
 
@@ -257,3 +257,17 @@ def test_a_process_that_lives_is_created_until_its_fifo_is_gone(tmp_path: Path) 
     container.state["pid_start"] -= 1
     assert container.status() == "stopped", "the pid is another process' now"
     os.close(lock)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0\0\0"])
+def test_a_damaged_state_is_told_and_hides_no_other_container(tmp_path: Path, text: str) -> None:
+    """As a loss of power may leave it where the root is on a disk."""
+    for ident in ("bad", "good"):
+        _, lock = state.make(str(tmp_path), ident, dict(STATE))
+        os.close(lock)
+    (tmp_path / "bad" / "state.json").write_text(text)
+    with pytest.raises(MinicontainerError, match="the state of container bad can't be read"):
+        state.load(str(tmp_path), "bad")
+    told: list[str] = []
+    assert [c.ident for c in state.every(str(tmp_path), told.append)] == ["good"]
+    assert len(told) == 1 and "bad/state.json is damaged" in told[0]
