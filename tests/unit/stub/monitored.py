@@ -16,6 +16,20 @@ import time
 PART = 16384
 TIMEOUT = 20.0
 
+
+def exit_code(pid: int, late: str) -> int:
+    """Of a child of ours; one that does not end in time is killed, and an AssertionError."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    raise AssertionError(late)
+
+
 class Detached:
     """A monitor beside a `container` (any program), which is its child as in `run -d`."""
 
@@ -56,15 +70,7 @@ class Detached:
 
     def wait(self) -> int:
         """The monitor's exit code."""
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
-            pid, status = os.waitpid(self.monitor, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
-        os.kill(self.monitor, signal.SIGKILL)
-        os.waitpid(self.monitor, 0)
-        raise AssertionError("the monitor did not end")
+        return exit_code(self.monitor, "the monitor did not end")
 
     def entries(self, index: str = "") -> list[dict]:
         with open(self.log + index, encoding="utf-8") as f:
@@ -202,12 +208,4 @@ class Foreground:
         return data
 
     def wait(self) -> int:
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        raise AssertionError("monitor_run() did not return")
+        return exit_code(self.pid, "monitor_run() did not return")
