@@ -31,6 +31,6 @@ step "installing into $home"
 "${pip[@]}" --python "$home/bin/python" install --no-index --find-links "$wheels" "$wheels"/minicontainer-*.whl
 site=$("$home/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
 # no_debug_ranges: columns for tracebacks are a twelfth of the code that every command reads
-"$home/bin/python" -ISX no_debug_ranges -c "import sys; sys.path.append('$site'); from minicontainer import bundle; bundle.write('$site/minicontainer')"
-"$home/bin/python" -I "$project/tools/launchers.py" "$home/bin/python" "$1/bin" "$site"
+"$home/bin/python" -ISX no_debug_ranges "$project/tools/bundle.py" "$site/minicontainer"
+"$home/bin/python" -BEs "$project/tools/launchers.py" "$home/bin/python" "$1/bin" "$site"
 "$1/bin/minicontainer" --version

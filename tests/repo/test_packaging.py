@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -52,6 +53,24 @@ def test_an_installed_command_starts_isolated_from_a_folder_that_is_not_the_chec
     loaded = f"import sys; sys.path += [{str(site)!r}, {dependencies!r}]; import minicontainer.kernel.calls as c; print(c.__file__)"
     done = subprocess.run([sys.executable, "-IS", "-c", loaded], cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout.startswith(str(site))
+
+
+def test_an_installed_command_imports_its_modules_from_one_file(wheel: Path, tmp_path: Path) -> None:
+    """With a bundle the modules' own files may be gone; another interpreter than the one that made it reads those."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(site)
+    subprocess.run([sys.executable, "-IS", ROOT / "tools" / "bundle.py", site / "minicontainer"], check=True)
+    write_launchers(tmp_path / "bin", str(site), os.path.dirname(os.path.dirname(pytest.__file__)))
+    other = tmp_path / "bin" / "other"
+    shutil.copy2(tmp_path / "bin" / "minicontainer-oci", other)
+    other.write_text(other.read_text().replace(f"== {sys.hexversion}:", "== 1:"))
+    assert subprocess.run([other, "--version"], cwd="/", capture_output=True, check=False).returncode == 0
+    for path in (site / "minicontainer").rglob("*.py"):
+        path.unlink()
+    assert subprocess.run([other, "--version"], cwd="/", capture_output=True, check=False).returncode == 1
+    subprocess.run([tmp_path / "bin" / "minicontainer-oci", "spec", "--bundle", tmp_path], cwd="/", check=True)
+    assert json.loads((tmp_path / "config.json").read_text())["process"]["args"] == ["sh"]
 
 
 def write_launchers(folder: Path, *paths: str) -> None:
