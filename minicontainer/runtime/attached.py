@@ -7,7 +7,9 @@ mounts behind; here delete takes them away, also after a create that was killed:
 from __future__ import annotations
 
 import os
+from errno import EINVAL
 
+from minicontainer.errors import KernelError
 from minicontainer.kernel.flags import MNT
 
 _UMOUNT_NOFOLLOW = 8
@@ -27,7 +29,11 @@ def remove(path: str, before: list[int]) -> None:
     except FileNotFoundError:
         return  # the folder is gone, and what was mounted on it
     if namespace == before[0] and mount != before[1]:
-        calls.umount2(path, MNT["MNT_DETACH"] | _UMOUNT_NOFOLLOW)
+        try:
+            calls.umount2(os.path.realpath(path), MNT["MNT_DETACH"] | _UMOUNT_NOFOLLOW)
+        except KernelError as e:
+            if e.errno != EINVAL:  # somebody else has unmounted it, and what was there before
+                raise
 
 
 def _mount_id(path: str) -> int:

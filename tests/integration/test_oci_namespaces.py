@@ -159,6 +159,19 @@ def test_without_a_mount_namespace_before_linux_6_15(oci: Oci, monkeypatch: pyte
     assert oci.ok("exec", "one", "ls", "/").split() == sorted(os.listdir(oci.rootfs))
     oci.clear()
     assert not oci.left()
+    elsewhere = oci.folder / "elsewhere"
+    os.rename(oci.rootfs, elsewhere)
+    oci.rootfs.symlink_to("../elsewhere")
+    for helped in (False, True):
+        subprocess.run(["mount", "--bind", elsewhere, elsewhere], check=True)
+        lifecycle.create(str(oci.root), "one", str(oci.bundle))
+        if helped:  # somebody unmounts it, and what was there before
+            subprocess.run(["umount", "--lazy", elsewhere], check=True)
+            subprocess.run(["umount", "--lazy", elsewhere], check=True)
+        oci.ok("delete", "--force", "one")
+        if not helped:
+            subprocess.run(["umount", elsewhere], check=True)
+        assert not oci.left()
     oci.config["process"]["args"] = ["/nosuch"]
     oci.write()
     with pytest.raises(MinicontainerError, match="no such file"):
