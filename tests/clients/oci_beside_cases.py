@@ -333,6 +333,14 @@ CONFIGS: dict[str, tuple[list[str | int], object]] = {
         ["mounts", 0],
         {"destination": "/x", "type": "bind", "source": "/nonexistent", "options": ["bind"]},
     ),
+    "remount of what is mounted": (
+        ["mounts", 6],
+        {"destination": "/dev/shm", "type": "bind", "source": "/", "options": ["remount", "bind", "ro"]},
+    ),
+    "remount of what is no mount": (
+        ["mounts", 6],
+        {"destination": "/tmp", "type": "bind", "source": "/", "options": ["remount", "bind", "ro"]},
+    ),
     "unknown filesystem": (["mounts", 0, "type"], "nosuchfs"),
     "selinux": (["process", "selinuxLabel"], "a:b:c:d"),
     "apparmor": (["process", "apparmorProfile"], "nosuch"),
