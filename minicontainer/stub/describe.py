@@ -260,6 +260,8 @@ def hint(op: Op, errno: int) -> str:
     }
     if op.call == "mkdirat" and "/cgroup/" in str(op.args[1]) and name in ("EROFS", "EACCES", "EPERM"):
         return "no cgroup can be made here: minicontainer-oci --rootless true goes without one, and without limits"
+    if op.call == "fsconfig" and "pidns" in op.args:
+        return "to show a joined pid namespace in a new user namespace, from within another one, takes this option of Linux 6.17"
     if op.kind == WRITE and "/cgroup/" in op.args[1]:
         return _CGROUP_HINTS.get(name, "")
     if op.kind == WRITE and op.args[1].endswith("/oom_score_adj"):
