@@ -115,6 +115,8 @@ def _remove(folder: str) -> bool:
                 posix.unlink(f"{folder}/{name}")
             except FileNotFoundError:
                 continue
+            except IsADirectoryError:
+                _remove(f"{folder}/{name}")  # notify.py's
         posix.rmdir(folder)
     except FileNotFoundError:
         return False

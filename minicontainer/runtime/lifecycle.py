@@ -67,6 +67,11 @@ def create(
     cgroup = cgroup_of(path)
     seccomp, flags = seccomp_of(spec, f"{root}/@seccomp")
     rootfs = os.path.join(bundle, spec["root"]["path"])
+    notify = os.environ.get("NOTIFY_SOCKET")
+    if notify:
+        from minicontainer.runtime.notify import add
+
+        add(spec, f"{root}/{ident}")
     process["env"] = [*environment.complete(process, rootfs), *variables]
     plan = make_plan(
         spec,
@@ -80,33 +85,25 @@ def create(
         passed=len(fds),
         foreign=foreign_streams((0, 1, 2), process),
         plain=foreground and not os.isatty(1),
+        promised={f"{root}/{ident}/notify": True} if notify else None,
     )
     plan.inherit.update(zip(plan.passed, fds))
     for words in plan.warnings:
         warn(words)
-    container, lock = states.make(
-        root,
-        ident,
-        {
-            "ociVersion": spec["ociVersion"],
-            "bundle": bundle,
-            "rootfs": rootfs,
-            "pid": 0,
-            "created": _now(),
-            "annotations": spec.get("annotations") or {},
-            "cgroup": path,
-            "freezers": cgroup.freezers(),
-            "sweep": cgroup.sweep(),
-            "own_pids": any(n["type"] == "pid" and not n.get("path") for n in spec.get("linux", {}).get("namespaces", ())),
-            "hooks": any((spec.get("hooks") or {}).values()),
-            "start_hook": plan.first_start_hook,
-            "resctrl": plan.resctrl,
-            "mounted": _mark(rootfs) if plan.attached else [],
-        },
-    )
+    first = first_state(spec, bundle, path, cgroup)
+    first |= {
+        "start_hook": plan.first_start_hook,
+        "resctrl": plan.resctrl,
+        "mounted": _mark(rootfs) if plan.attached else [],
+    }
+    container, lock = states.make(root, ident, first)
     try:
         with open(f"{container.dir}/config.json", "wb") as f:
             f.write(text)
+        if notify:
+            from minicontainer.runtime.notify import make
+
+            make(container.dir)
         _launch(container, spec, plan, cgroup, console_socket)
         if pid_file:
             write_pid_file(pid_file, container.state["pid"])
@@ -123,6 +120,26 @@ def _mark(rootfs: str) -> list[int]:
     from minicontainer.runtime.attached import mark
 
     return mark(rootfs)
+
+
+def first_state(spec: dict, bundle: str, path: str, cgroup: Cgroup) -> dict:
+    """What state.json says of a container that has no process yet (state.OciContainer). path: the cgroup's, as of path_of()."""
+    return {
+        "ociVersion": spec["ociVersion"],
+        "bundle": bundle,
+        "rootfs": os.path.join(bundle, spec["root"]["path"]),
+        "pid": 0,
+        "created": _now(),
+        "annotations": spec.get("annotations") or {},
+        "cgroup": path,
+        "freezers": cgroup.freezers(),
+        "sweep": cgroup.sweep(),
+        "own_pids": any(n["type"] == "pid" and not n.get("path") for n in spec.get("linux", {}).get("namespaces", ())),
+        "hooks": any((spec.get("hooks") or {}).values()),
+        "start_hook": 0,
+        "resctrl": [],
+        "mounted": [],
+    }
 
 
 def check_terminal(process: dict, *, given: bool, foreground: bool) -> None:

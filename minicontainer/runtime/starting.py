@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from minicontainer.errors import Conflict, StartError
+from minicontainer.errors import Conflict, StartError, UsageError
 from minicontainer.runtime.state import OciContainer, silently
 from minicontainer.stub.outcome import failure
 
@@ -13,8 +13,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def start(container: OciContainer, *, warn: Callable[[str], None] = silently) -> None:
-    """Lets a created container go on to its execve. StartError if that or a hook fails; after a hook's the container is gone."""
+def start(container: OciContainer, *, main: int = 0, warn: Callable[[str], None] = silently) -> None:
+    """Lets a created container go on to its execve. StartError if that or a hook fails; after a hook's the container is gone.
+
+    With NOTIFY_SOCKET it returns when the container says that it is ready; main: whom to watch then, the first process for 0.
+    """
+    host = posix.environ.get(b"NOTIFY_SOCKET")
+    if host and posix.access(f"{container.dir}/notify", posix.F_OK) and container.status() == "created":
+        _start_and_wait(container, main, host.decode(errors="surrogateescape"), warn)
+    else:
+        _start(container, warn)
+
+
+def _start_and_wait(container: OciContainer, main: int, host: str, warn: Callable[[str], None]) -> None:
+    from minicontainer.runtime.ending import first
+    from minicontainer.runtime.notify import Listener
+
+    listener = Listener(container.dir)
+    _start(container, warn)
+    init = first(container)
+    if init < 0:
+        return  # it has ended already
+    try:
+        listener.wait(init, main or container.state["pid"], host)
+    except UsageError as e:
+        warn(e.message)
+    finally:
+        posix.close(init)
+
+
+def _start(container: OciContainer, warn: Callable[[str], None]) -> None:
     status = container.status()
     if status != "created":
         raise _not_created(status)

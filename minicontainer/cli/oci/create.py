@@ -56,14 +56,7 @@ def connect(path: str) -> int:
 
 def _create(call: Call, *, foreground: bool = False) -> OciContainer:
     values = call.values
-    if values["no-pivot"]:
-        raise UsageError("--no-pivot is refused: without pivot_root the host's root stays in reach")
-    ident = call.args[0]
-    bundle = values["bundle"] or "."
-    if not os.path.isdir(bundle):
-        raise UsageError(f"chdir {bundle}: no such file or directory")
-    if not ident:
-        raise UsageError("container id cannot be empty")
+    ident, bundle = check_bundle(call)
     container = lifecycle.create(
         call.root,
         ident,
@@ -76,7 +69,7 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
         preserve_fds=values["preserve-fds"],
         config=os.path.abspath(values["config"]) if values["config"] else "",
         cgroups=call.options["cgroup-manager"] != "disabled",
-        rootless=_rootless(call.options["rootless"]),
+        rootless=rootless(call.options["rootless"]),
         warn=call.log.warn,
     )
     if call.log.debugging and container.launch:
@@ -84,7 +77,19 @@ def _create(call: Call, *, foreground: bool = False) -> OciContainer:
     return container
 
 
-def _rootless(text: str) -> bool | None:
+def check_bundle(call: Call) -> tuple[str, str]:
+    """The id and the bundle of a container to be made. UsageError for what is wrong with them, and for --no-pivot."""
+    if call.values["no-pivot"]:
+        raise UsageError("--no-pivot is refused: without pivot_root the host's root stays in reach")
+    bundle = call.values["bundle"] or "."
+    if not os.path.isdir(bundle):
+        raise UsageError(f"chdir {bundle}: no such file or directory")
+    if not call.args[0]:
+        raise UsageError("container id cannot be empty")
+    return call.args[0], bundle
+
+
+def rootless(text: str) -> bool | None:
     """--rootless: whether cgroups that we may not make are no error; None for auto."""
     if text.lower() in ("", "auto"):
         return None
@@ -121,17 +126,17 @@ def run_(call: Call) -> int:
         become_subreaper()
     container = _create(call, foreground=True)
     hold_signals()
-    code = stand_by(_started(call, container))
+    code = stand_by(_started(call, container, main=os.getpid()))
     if not values["keep"]:
         delete(container, force=True, warn=call.log.warn)
     return code
 
 
-def _started(call: Call, container: OciContainer) -> Launch:
-    """Starts a container of ours. One that can't be started is gone."""
+def _started(call: Call, container: OciContainer, *, main: int = 0) -> Launch:
+    """Starts a container of ours. One that can't be started is gone. main: as of lifecycle.start."""
     assert container.launch
     try:
-        lifecycle.start(container, warn=call.log.warn)
+        lifecycle.start(container, main=main, warn=call.log.warn)
     except BaseException:
         if os.path.exists(container.dir):  # a hook that fails takes the container along
             delete(container, force=True, warn=call.log.warn)
