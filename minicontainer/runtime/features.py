@@ -32,7 +32,7 @@ def features() -> dict:
         },
         "annotations": {
             "org.minicontainer.version": __version__,
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             **({"io.github.seccomp.libseccomp.version": found} if found else {}),
         },
         "potentiallyUnsafeConfigAnnotations": [ANNOTATION],

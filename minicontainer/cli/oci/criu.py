@@ -1,12 +1,19 @@
-"""checkpoint and restore: refused, with what is missing."""
+"""checkpoint and restore: a container saved to files, and made again from them, by criu(8)."""
 
 from __future__ import annotations
 
 from minicontainer.cli.oci import Call, Verb
+from minicontainer.cli.oci.create import check_bundle, rootless
 from minicontainer.cli.oci.flags import Flag
 from minicontainer.cli.oci.life import container_of
-from minicontainer.errors import Conflict, Unsupported
+from minicontainer.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minicontainer.runtime.criu import Images
+
+# Flags that criu has by the same name.
+_SAME = ("tcp-established", "ext-unix-sk", "shell-job", "file-locks", "auto-dedup", "lazy-pages")
 _IMAGES = (
     Flag("image-path", help="path to the criu image files"),
     Flag("work-path", help="path for saving work files and logs"),
@@ -34,7 +41,7 @@ _RESTORE = (
     Flag("detach", "d", "bool", "detach from the container's process"),
     Flag("pid-file", help="specify the file to write the process id to"),
     Flag("no-subreaper", kind="bool", help="disable the use of the subreaper used to reap reparented processes"),
-    Flag("no-pivot", kind="bool", help="do not use pivot root to jail process inside rootfs"),
+    Flag("no-pivot", kind="bool", help="refused: without pivot_root the host's root stays in reach"),
     Flag("lsm-profile", help="Specify an LSM profile to be used during restore in the form of TYPE:NAME."),
     Flag("lsm-mount-context", help="Specify an LSM mount context to be used during restore."),
 )
@@ -42,25 +49,78 @@ _RESTORE = (
 
 def checkpoint_(call: Call) -> int:
     """checkpoint [OPTIONS] CONTAINER"""
-    if container_of(call).status() not in ("created", "running"):
-        raise Conflict("container not running")
-    return _refuse(call)
+    from minicontainer.runtime.checkpoint import checkpoint
+
+    container = container_of(call)
+    values = call.values
+    if not values["pre-dump"] and values["leave-running"] and values["lazy-pages"]:
+        raise UsageError("--leave-running and --lazy-pages exclude each other: the pages are taken from where they are")
+    more = []
+    if server := values["page-server"]:
+        address, _, port = server.rpartition(":")
+        if not address or not port.isdecimal():
+            raise UsageError("Use --page-server ADDRESS:PORT to specify page server")
+        more = ["--page-server", "--address", address.strip("[]"), "--port", port]
+    checkpoint(
+        container,
+        _images(call, more),
+        parent=values["parent-path"],
+        pre_dump=values["pre-dump"],
+        leave_running=values["leave-running"],
+        status_fd=values["status-fd"],
+        warn=call.log.warn,
+    )
+    return 0
 
 
 def restore_(call: Call) -> int:
     """restore [OPTIONS] CONTAINER"""
-    return _refuse(call)
+    from minicontainer.cli.oci.foreground import become_subreaper, hold_signals, stand_by
+    from minicontainer.runtime.ending import delete
+    from minicontainer.runtime.restore import restore
+
+    values = call.values
+    check_bundle(call)
+    if values["console-socket"]:
+        raise UsageError("cannot use console socket: a container with a terminal can't be restored")
+    more = [word for flag in ("lsm-profile", "lsm-mount-context") if values[flag] for word in (f"--{flag}", values[flag])]
+    if not values["detach"] and not values["no-subreaper"]:
+        become_subreaper()
+    container = restore(
+        call.root,
+        call.args[0],
+        values["bundle"] or ".",
+        _images(call, more),
+        pid_file=values["pid-file"],
+        systemd=call.options["systemd-cgroup"] or call.options["cgroup-manager"] == "systemd",
+        rootless=rootless(call.options["rootless"]),
+        warn=call.log.warn,
+    )
+    if values["detach"]:
+        return 0
+    assert container.launch
+    hold_signals()
+    code = stand_by(container.launch)
+    delete(container, force=True, warn=call.log.warn)
+    return code
 
 
-def _refuse(call: Call) -> int:
-    from shutil import which
+def _images(call: Call, more: list[str]) -> Images:
+    """Where the checkpoint is, and the options that mean the same to criu."""
+    from minicontainer.runtime.criu import Images
 
-    from minicontainer.cli.oci.log import quoted
-
-    criu = call.options["criu"]
-    if not which(criu):
-        raise Unsupported(f"CRIU version check failed: exec: {quoted(criu)}: executable file not found in $PATH")
-    raise Unsupported(f"{call.verb} is not there yet", "this runtime does not drive CRIU: features says so")
+    values = call.values
+    for kind in values["empty-ns"]:
+        if kind != "network":  # which always is so
+            raise UsageError(f"namespace {kind} is not supported", "--empty-ns network")
+    options = [f"--{flag}" for flag in _SAME if values[flag]]
+    return Images(
+        call.options["criu"],
+        values["image-path"] or "checkpoint",
+        work=values["work-path"],
+        cgroups=values["manage-cgroups-mode"],
+        options=options + more,
+    )
 
 
 VERBS = {"checkpoint": Verb(checkpoint_, _CHECKPOINT), "restore": Verb(restore_, _RESTORE)}

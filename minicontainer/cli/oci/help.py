@@ -19,7 +19,7 @@ The bundle is a directory with a
 specification file named "config.json" and a root filesystem. What the container runs is process.args of that file."""
 # verb: (arguments, what they are, description)
 _TEXTS = {
-    "checkpoint": ("<container-id>", _ID, "Saves the state of a running container. This takes CRIU, and is refused."),
+    "checkpoint": ("<container-id>", _ID, "Saves the state of a running container. This takes CRIU: criu(8)."),
     "create": (
         "<container-id>",
         _NEW_ID,
@@ -54,7 +54,7 @@ _TEXTS = {
         _ID,
         "Runs ps with the options given (-ef by default), and shows what it says of this container.",
     ),
-    "restore": ("<container-id>", _NEW_ID, "Restores a container from what `checkpoint` saved. This takes CRIU, and is refused."),
+    "restore": ("<container-id>", _NEW_ID, "Restores a container from what `checkpoint` saved. This takes CRIU: criu(8)."),
     "resume": ("<container-id>", _ID, "Resumes all processes of a paused container."),
     "run": ("<container-id>", _NEW_ID, f"Creates a container, starts it, and exits with its status. {_CONFIG}"),
     "spec": (
