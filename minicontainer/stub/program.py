@@ -127,8 +127,11 @@ class Program:
 
     def results(self, code: bytes | bytearray | mmap | None = None) -> list[Result]:
         """The results, read from this program's bytes or from the memory shared with whoever runs it."""
-        source = self.code if code is None else code
-        return [Result(*_RESULT.unpack_from(source, self._results_at + i * _RESULT.size)) for i in range(len(self.ops))]
+        return [self.result(i, code) for i in range(len(self.ops))]
+
+    def result(self, index: int, code: bytes | bytearray | mmap | None = None) -> Result:
+        """One of the results."""
+        return Result(*_RESULT.unpack_from(self.code if code is None else code, self._results_at + index * _RESULT.size))
 
     def failed(self, code: bytes | bytearray | mmap | None = None) -> int:
         """The index of the op that failed, or -1."""
