@@ -15,7 +15,7 @@ declare -A sets=(
     # the guest with pure cgroup v2
     [vm]="qemu-system-x86 busybox-static kmod"
     # what the client tests and the benchmark compare with
-    [peers]="docker.io podman runc crun containerd conmon iptables skopeo buildah uidmap util-linux
+    [peers]="docker.io podman runc crun containerd conmon criu iptables skopeo buildah uidmap util-linux
              catatonit containernetworking-plugins slirp4netns fuse-overlayfs prometheus-alertmanager docker-registry
              gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 )

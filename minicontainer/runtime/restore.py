@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from select import POLLIN, poll
+from signal import SIG_SETMASK, pthread_sigmask
 
 from minicontainer import fastjson
 from minicontainer.errors import MinicontainerError, NotFound, StartError, Unsupported, UsageError
@@ -136,6 +137,7 @@ class _Restore:
             calls.unshare(CLONE["CLONE_NEWNS"])
             calls.mount("none", "/", "", MS["MS_REC"] | MS["MS_PRIVATE"])
             calls.mount(rootfs, rootfs, "", MS["MS_BIND"] | MS["MS_REC"])
+            pthread_sigmask(SIG_SETMASK, ())  # whoever stands by a container holds signals back
             if os.read(gate, 1):
                 command = self.images.command("restore", self.spec, "--root", rootfs, *self._cgroup_roots(), *words)
                 os.execv(command[0], command)

@@ -7,6 +7,7 @@
         new.fifo    while it is being created; then renamed:
         exec.fifo   the container's first process waits at it until `start` writes into it
         plan        the plan with its results, so that `start` can tell why an execve failed
+        notify/     with NOTIFY_SOCKET: the folder that the container sees (notify.py)
 """
 
 from __future__ import annotations

@@ -285,7 +285,8 @@ SCRIPTS: dict[str, tuple[tuple[str, ...], list[str]]] = {
     ),
     # On v2 runc's container is killed by it.
     "update to next to nothing": (SLEEP, ["run -d one", "update --memory 10 one"]),
-    "checkpoint": (SLEEP, ["run -d one", "checkpoint one", "--criu /x checkpoint one", "state one"]),
+    # With a criu that works: test_checkpoint_beside_runc.py.
+    "checkpoint": (SLEEP, ["create one", "checkpoint one", "start one", "--criu /x checkpoint one", "state one"]),
     "run": (
         ("sh", "-c", "echo out; echo err >&2; exit 7"),
         [

@@ -86,6 +86,8 @@ def restore_(call: Call) -> int:
     more = [word for flag in ("lsm-profile", "lsm-mount-context") if values[flag] for word in (f"--{flag}", values[flag])]
     if not values["detach"] and not values["no-subreaper"]:
         become_subreaper()
+    if not values["detach"]:
+        hold_signals()
     container = restore(
         call.root,
         call.args[0],
@@ -99,7 +101,6 @@ def restore_(call: Call) -> int:
     if values["detach"]:
         return 0
     assert container.launch
-    hold_signals()
     code = stand_by(container.launch)
     delete(container, force=True, warn=call.log.warn)
     return code
