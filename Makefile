@@ -8,7 +8,7 @@ BUILD   = PYTHONPATH=. PYTHONHASHSEED=0 $(PYTHON)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup ext images demo test test-unit test-v2 bench conformance lint peers install uninstall clean
+.PHONY: help setup ext images demo test test-unit test-v2 bench bench-v2 conformance lint peers install uninstall clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
@@ -38,6 +38,11 @@ test-v2: ext images ## the integration tests in a QEMU guest with pure cgroup v2
 bench: ext images peers ## start-up times beside runc, crun and docker
 	@tools/install.sh "$(CURDIR)/build/bench"
 	$(PYTHON) tests/bench/run.py $(ARGS)
+
+bench-v2: ext images peers ## the OCI rows of the benchmark in the guest with pure cgroup v2, with few runs
+	@tools/packages.sh vm
+	@tools/install.sh "$(CURDIR)/build/bench"
+	tests/vm/run --timeout 3600 -- $(PYTHON) tests/bench/run.py --only oci --runs 5 $(ARGS)
 
 conformance: ext peers ## public suites of OCI runtimes, from the folder SUITES=DIR: see tests/conformance/README.md
 	@test -n "$(SUITES)" || { echo "make conformance SUITES=DIR: the folder with the suites, see tests/conformance/README.md" >&2; exit 2; }

@@ -20,7 +20,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__
 sys.path.insert(0, REPOSITORY)
 
 from bench_memory import memory  # noqa: E402 (found through the line above, as the next ones are)
-from bench_oci import oci  # noqa: E402
+from bench_oci import oci, under_docker  # noqa: E402
 from bench_scripts import import_speed, scrape  # noqa: E402
 from bench_start import bridge, files, start  # noqa: E402
 from measure import BenchError  # noqa: E402
@@ -41,6 +41,7 @@ GROUPS: dict[str, Callable[[Bench], list[Row]]] = {
     "bridge": bridge,
     "files": files,
     "oci": oci,
+    "docker": under_docker,
     "memory": memory,
     "scrape": scrape,
     "import": import_speed,
