@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     from minicontainer.cgroup.group import Cgroup
 
-_KIND = {"network": "net", "mount": "mnt"}  # as criu has them
-
 
 def restore(
     root: str,
@@ -159,15 +157,14 @@ class _Restore:
         words = []
         for kind, path in joined(self.spec).items():
             if key := external(kind):
-                words += ["--inherit-fd", f"fd[{self._given(path)}]:{key}"]
+                words += ["--inherit-fd", f"fd[{self._given(os.open(path, os.O_RDONLY))}]:{key}"]
             elif kind == "cgroup":
                 raise Unsupported("a container in another's cgroup namespace can't be restored", "criu can't join one")
             else:
-                words += ["--join-ns", f"{_KIND.get(kind, kind)}:{path}"]
+                words += ["--join-ns", f"{'mnt' if kind == 'mount' else kind}:{path}"]
         return words
 
-    def _given(self, path: str) -> int:
-        fd = os.open(path, os.O_RDONLY)
+    def _given(self, fd: int) -> int:
         os.set_inheritable(fd, True)
         self.fds.append(fd)
         return fd
@@ -190,7 +187,8 @@ class _Restore:
         words = []
         for fd, text in enumerate(streams):
             if text.startswith(("pipe:", "file[")):
-                words += ["--inherit-fd", f"fd[{fd}]:{text}"]
+                # A copy: criu closes what it has been given, and looks for a terminal at 0 afterwards (--shell-job).
+                words += ["--inherit-fd", f"fd[{self._given(os.dup(fd))}]:{text}"]
         return words
 
     # -- the host's hooks ---------------------------------------------------------------------------------------------------------
