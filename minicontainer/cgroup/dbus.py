@@ -1,4 +1,4 @@
-"""Calls to systemd over the system's D-Bus, by jeepney; nothing here is imported unless the systemd cgroup driver is asked for.
+"""Calls to systemd over the system's D-Bus or a user's, by jeepney; only imported when the systemd cgroup driver is asked for.
 
 Source: org.freedesktop.systemd1(5).
 """
@@ -6,10 +6,12 @@ Source: org.freedesktop.systemd1(5).
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 
 from jeepney import DBusAddress, DBusErrorResponse, HeaderFields, MatchRule, MessageType, message_bus, new_method_call
-from jeepney.io.blocking import DBusConnection, open_dbus_connection
+from jeepney.bus import find_session_bus, find_system_bus
+from jeepney.io.blocking import DBusConnection
 
 from minicontainer.errors import MinicontainerError, Unsupported
 
@@ -35,18 +37,23 @@ class SystemdError(MinicontainerError):
 
 
 class Systemd:
-    """A connection to systemd, to be closed. Unsupported where systemd isn't running, as sd_booted(3) finds out."""
+    """A connection to systemd, to be closed. of_user: to that of the user who calls, not to the host's.
 
-    def __init__(self) -> None:
+    Unsupported where systemd isn't running, as sd_booted(3) finds out, or no bus leads to it.
+    """
+
+    def __init__(self, *, of_user: bool = False) -> None:
         if not os.path.isdir("/run/systemd/system"):
             raise Unsupported(
                 "--systemd-cgroup: systemd is not running here, so there is nobody to make a unit", "use the cgroupfs driver"
             )
+        address = _user_bus() if of_user else find_system_bus()
         try:
-            self._bus: DBusConnection = open_dbus_connection("SYSTEM")
-        except (OSError, ValueError) as e:  # ValueError: jeepney's authentication failed
+            self._bus = DBusConnection(_authenticated(address))
+        except (OSError, ValueError) as e:
+            whose, more = ("user", " --user") if of_user else ("system", "")
             raise Unsupported(
-                f"--systemd-cgroup: can't connect to the system's D-Bus: {e}", "see `systemctl status dbus.socket`"
+                f"--systemd-cgroup: can't connect to the {whose}'s D-Bus: {e}", f"see `systemctl{more} status dbus.socket`"
             ) from None
 
     def __enter__(self) -> Systemd:
@@ -82,14 +89,24 @@ class Systemd:
 
     def version(self) -> int:
         """systemd's version: 252 of "252.39-1~deb12u2"."""
-        address = _MANAGER.with_interface("org.freedesktop.DBus.Properties")
-        reply = self._bus.send_and_get_reply(new_method_call(address, "Get", "ss", (_INTERFACE, "Version")), timeout=_SECONDS)
         digits = ""
-        for letter in str(reply.body[0][1]).lstrip("v"):
+        for letter in self._property("Version").lstrip("v"):
             if not letter.isdigit():
                 break
             digits += letter
         return int(digits or 0)
+
+    def control_group(self) -> str:
+        """The group that its units are in: "" for the host's systemd, "/user.slice/user-7.slice/user@7.service" for a user's."""
+        return self._property("ControlGroup")
+
+    def _property(self, name: str) -> str:
+        address = _MANAGER.with_interface("org.freedesktop.DBus.Properties")
+        try:
+            reply = self._bus.send_and_get_reply(new_method_call(address, "Get", "ss", (_INTERFACE, name)), timeout=_SECONDS)
+        except TimeoutError:
+            raise MinicontainerError(f"systemd did not tell its {name} within {_SECONDS:.0f} s") from None
+        return str(_body(reply, "Get", name)[0][1])
 
     def _call(self, member: str, signature: str, body: tuple, unit: str) -> tuple:
         try:
@@ -121,6 +138,57 @@ class Systemd:
             raise SystemdError(
                 f"error creating systemd unit `{unit}`: got `{signal.body[3]}`", "see journalctl", f"job-{signal.body[3]}"
             )
+
+
+def user_manager() -> str:
+    """The group of the user's own systemd (Systemd.control_group)."""
+    with Systemd(of_user=True) as systemd:
+        return systemd.control_group()
+
+
+def _user_bus() -> str:
+    """The socket of the user's bus, found as sd_bus_open_user(3) does."""
+    if address := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        try:
+            return find_session_bus()
+        except (RuntimeError, ValueError):  # jeepney: no transport that it knows; no address
+            raise Unsupported(
+                f"--systemd-cgroup: DBUS_SESSION_BUS_ADDRESS={address} is not the address of a socket",
+                "like unix:path=/run/user/1000/bus",
+            ) from None
+    path = f"{os.environ.get('XDG_RUNTIME_DIR', '')}/bus"
+    if path == "/bus" or not os.path.exists(path):
+        raise Unsupported(
+            "--systemd-cgroup without root needs the user's D-Bus: DBUS_SESSION_BUS_ADDRESS is not set, "
+            "and there is no $XDG_RUNTIME_DIR/bus",
+            "log in anew with dbus-user-session installed, or use the cgroupfs driver",
+        )
+    return path
+
+
+def _authenticated(address: str) -> socket.socket:
+    """A connection to a bus as whoever the kernel says we are.
+
+    jeepney would name our uid, which in a user namespace (where podman without root starts us) is not the one that the bus sees.
+    An identity that is left out is that of the socket's peer, as libsystemd has it (D-Bus specification, "EXTERNAL").
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.settimeout(_SECONDS)
+        sock.connect(address)
+        sock.sendall(b"\0AUTH EXTERNAL\r\n")
+        answer = sock.recv(1024)
+        if answer.startswith(b"DATA"):
+            sock.sendall(b"DATA\r\n")
+            answer = sock.recv(1024)
+        if not answer.startswith(b"OK "):
+            raise ValueError(f"the bus does not let us in: {answer.decode(errors='replace').strip()}")
+        sock.sendall(b"BEGIN\r\n")
+        sock.settimeout(None)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _body(reply: Message, member: str, unit: str) -> tuple:

@@ -8,11 +8,12 @@ systemd owns the tree from its root down, so where it runs a group is asked for,
 
 Delegate=yes gives what is below the unit to the container. The limits stand in both places, because systemd writes its
 properties anew when it likes (daemon-reload), and has none for many files.
+
+Without the host's root it is the user's own systemd (user@UID.service), over the user's bus, and the tree is what was delegated
+to that: the unit lies below its manager's group, which the unit's name has as its fourth part.
 """
 
 from __future__ import annotations
-
-import os
 
 from minicontainer.cgroup import making
 from minicontainer.cgroup.group import Cgroup
@@ -26,18 +27,23 @@ if TYPE_CHECKING:
     from minicontainer.cgroup.unit_properties import Property
 
 _DEFAULT_SLICE = "system.slice"
+_DEFAULT_SLICE_OF_USERS = "user.slice"
 _PREFIX = "minicontainer"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 _UNIT_NAME_MAX = 255
 
 
-def full_name(asked: str, ident: str) -> str:
-    """linux.cgroupsPath "slice:prefix:name" with what it leaves out. UsageError in runc's words for another form."""
+def full_name(asked: str, ident: str, manager: str = "") -> str:
+    """linux.cgroupsPath "slice:prefix:name" with what it leaves out, and ":manager" if that is given.
+
+    manager: the group of a user's systemd (dbus.user_manager). UsageError in runc's words for another form.
+    """
     parts = asked.split(":") if asked else ["", _PREFIX, ident]
     if len(parts) != 3:
         raise UsageError(f'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "{asked}" instead')
     slice_, prefix, name = parts
-    expand(slice_ or _DEFAULT_SLICE)
+    slice_ = slice_ or (_DEFAULT_SLICE_OF_USERS if manager else _DEFAULT_SLICE)
+    expand(slice_)
     unit = unit_name(prefix, name)
     if not name or not set(unit) <= _LETTERS or len(unit) > _UNIT_NAME_MAX:
         raise UsageError(
@@ -47,7 +53,7 @@ def full_name(asked: str, ident: str) -> str:
         raise UsageError(
             f'cgroupsPath "{asked}" names a slice, which has no processes of its own', "name a scope, like x:docker:web"
         )
-    return f"{slice_ or _DEFAULT_SLICE}:{prefix}:{name}"
+    return ":".join([slice_, prefix, name, *([manager] if manager else [])])
 
 
 def unit_name(prefix: str, name: str) -> str:
@@ -72,10 +78,11 @@ class Unit(Cgroup):
     born_outside = True  # systemd moves the process; it can't be born in a group that does not exist before it
 
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:
-        slice_, prefix, short = name.split(":")
+        slice_, prefix, short, *manager = name.split(":", 3)
         self.slice = slice_
         self.unit = unit_name(prefix, short)
-        super().__init__(hierarchy, f"{expand(slice_)}/{self.unit}")
+        self._of_user = bool(manager)
+        super().__init__(hierarchy, f"{''.join(manager)}{expand(slice_)}/{self.unit}")
         self._resources: dict = {}
 
     def sweep(self) -> tuple[list[str], list[list[str]]]:
@@ -90,8 +97,10 @@ class Unit(Cgroup):
 
     def create_ops(self, resources: dict) -> list[Op]:
         """None yet: systemd makes the group. But what is wrong with the limits, or in the way, is told now."""
-        if os.geteuid():
-            raise Unsupported("--systemd-cgroup without root is not supported", "use the cgroupfs driver in a delegated group")
+        if self._of_user and self.hierarchy.mode != "v2":
+            raise Unsupported(
+                "--systemd-cgroup without root needs cgroup v2: v1 groups are never delegated", "run it as root, or boot with v2"
+            )
         self._resources = resources
         self.settings(resources)
         making.existing_ops(self.directories(), self.frozen)
@@ -116,7 +125,7 @@ class Unit(Cgroup):
             ("CollectMode", ("s", "inactive-or-failed")),
             *unit_properties.of_annotations(annotations),
         ]
-        with dbus.Systemd() as systemd:
+        with dbus.Systemd(of_user=self._of_user) as systemd:
             properties += self._limits(self._resources, systemd.version())
             try:
                 systemd.start(self.unit, properties)
@@ -149,7 +158,7 @@ class Unit(Cgroup):
         from minicontainer.cgroup import dbus
 
         self.settings(resources)  # what is wrong is told before anything has changed
-        with dbus.Systemd() as systemd:
+        with dbus.Systemd(of_user=self._of_user) as systemd:
             properties = self._limits(resources, systemd.version())
             if properties:
                 systemd.set(self.unit, properties)
@@ -158,6 +167,6 @@ class Unit(Cgroup):
         """Has systemd stop the scope, and removes what is left in any tree."""
         from minicontainer.cgroup import dbus
 
-        with dbus.Systemd() as systemd:
+        with dbus.Systemd(of_user=self._of_user) as systemd:
             systemd.stop(self.unit)
         super().remove(timeout_seconds)

@@ -22,10 +22,10 @@ def hierarchy() -> Hierarchy:
 
 
 def cgroup_of(path: str) -> Cgroup:
-    """The cgroup at path, in every hierarchy; path as of path_of(): "slice:prefix:name" is a systemd unit's, "" is none at all."""
+    """The cgroup at path, in every hierarchy; path as of path_of(): "slice:prefix:name…" is a systemd unit's, "" is none at all."""
     if not path:
         return Cgroup(Hierarchy({}, None, frozenset()), "/none")
-    if path[0] != "/" and path.count(":") == 2:
+    if path[0] != "/" and path.count(":") >= 2:
         from minicontainer.cgroup.systemd import Unit
 
         return Unit(hierarchy(), path)
@@ -41,11 +41,11 @@ def path_of(spec: dict, ident: str, *, systemd: bool = False, rootless: bool | N
     """
     linux = spec.get("linux") or {}
     asked = linux.get("cgroupsPath") or ""
+    privileged = _privileged()
     if systemd:
         from minicontainer.cgroup.systemd import full_name
 
-        return full_name(asked, ident)
-    privileged = _privileged()
+        return full_name(asked, ident, "" if privileged else _user_manager())
     if not (rootless or (rootless is None and not privileged)):
         return clean(asked or ident)
     path = clean(asked or ident) if privileged else clean(asked or ident, parent=_own_parent())
@@ -81,6 +81,12 @@ def _privileged() -> bool:
         return False
     with open("/proc/self/uid_map", "rb", buffering=0) as f:
         return f.read().split() == [b"0", b"0", b"4294967295"]
+
+
+def _user_manager() -> str:
+    from minicontainer.cgroup import dbus
+
+    return dbus.user_manager()
 
 
 def _own_parent() -> str:

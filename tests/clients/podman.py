@@ -47,6 +47,8 @@ class Podman(Engine):
     settings: containers.conf's part that names runtimes; runtime: one of those, or a path; manager: "cgroupfs" or "systemd".
     """
 
+    SOCKETS = ("systemd", "dbus")  # where they are in /run, which it needs for the systemd manager
+
     def __init__(self, directory: str, settings: str, runtime: str, manager: str = "cgroupfs") -> None:
         self.directory = directory
         self.manager = manager
@@ -61,7 +63,7 @@ class Podman(Engine):
         script = f"mkdir {run}\nmount --rbind /run {run}\n" if self.manager == "systemd" else ""
         script += "".join(f"mount -t tmpfs -o mode={mode} none {path}\n" for path, mode in EMPTY)
         if self.manager == "systemd":  # its sockets
-            script += "".join(f"mkdir /run/{each}\nmount --rbind {run}/{each} /run/{each}\n" for each in ("systemd", "dbus"))
+            script += "".join(f"mkdir /run/{each}\nmount --rbind {run}/{each} /run/{each}\n" for each in self.SOCKETS)
         for name, text in self.files().items():
             with open(f"{self.directory}/{name}", "w") as file:
                 file.write(text)
@@ -136,9 +138,10 @@ class Rootless(Podman):
     USER = 4321  # its uid and gid
     FIRST = 500000  # of the ids that it shares out
     RUN = f"/run/user/{USER}"
+    SOCKETS = (*Podman.SOCKETS, "user")
 
-    def __init__(self, directory: str, settings: str, runtime: str) -> None:
-        super().__init__(directory, settings, runtime)
+    def __init__(self, directory: str, settings: str, runtime: str, manager: str = "cgroupfs") -> None:
+        super().__init__(directory, settings, runtime, manager)
         os.mkdir(f"{directory}/home")
         os.chown(f"{directory}/home", self.USER, self.USER)
 
@@ -158,7 +161,7 @@ class Rootless(Podman):
             "CONTAINERS_CONF": self.configuration,
         }
         environment = ["env", "-i", *(f"{name}={value}" for name, value in settings.items())]
-        how = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--storage-driver", "vfs", "--runtime", self.runtime]
+        how = ["--cgroup-manager", self.manager, "--events-backend", "file", "--storage-driver", "vfs", "--runtime", self.runtime]
         return self.inside(*user, *environment, "sh", "-c", 'cd && exec "$@"', "sh", "podman", *how, *words)
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from typing import TYPE_CHECKING
@@ -73,7 +74,56 @@ def test_a_container_is_a_scope(client: Podman | Cri) -> None:
     until(lambda: systemd_says(scope, "LoadState") == "not-found", "the scope to be gone")
 
 
-def systemd_says(unit: str, what: str) -> str:
-    """One property of a unit."""
-    command = ["systemctl", "show", "--property", what, "--value", unit]
+@pytest.fixture
+def users(passable: str, busybox_tarball: str) -> Iterator[Both]:
+    """podman of an ordinary user, with the systemd cgroup manager, which is the user's own systemd."""
+    if missing := podman.missing():
+        pytest.skip(missing)
+    user = podman.Rootless.USER
+    if subprocess.run(["getent", "passwd", str(user)], stdout=subprocess.DEVNULL).returncode == 0:
+        pytest.skip(f"there is a user {user} here already")
+    os.chmod(busybox_tarball, 0o644)
+    subprocess.run(["useradd", "--uid", str(user), "--no-create-home", "--no-log-init", "mctest-user"], check=True)
+    try:
+        subprocess.run(["systemctl", "start", f"user@{user}.service"], check=True)
+        ours = podman.Rootless(passable, readme.block("toml", "[engine.runtimes]", OURS), "minicontainer", "systemd")
+        with ours.beside_its_own(busybox_tarball) as both:
+            yield both
+    finally:
+        subprocess.run(["systemctl", "stop", f"user@{user}.service"], check=True)
+        subprocess.run(["userdel", "mctest-user"], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("newuidmap"), reason="a user's podman needs newuidmap (apt-get install uidmap)")
+def test_a_users_container_is_a_scope_of_the_users_systemd(users: Both) -> None:
+    """Its limits are those asked for, before and after an update, in the user's tree; and it is gone with the container."""
+
+    def script(client: Podman) -> None:
+        client.detached("one", IDLE, "--network", "none", "--memory", "64m", "--pids-limit", "30")
+        pid = client.state("one")["Pid"]
+        with open(f"/proc/{pid}/cgroup") as file:
+            path = file.read().split(":")[-1].strip()
+        scope = next(part for part in path.split("/") if part.endswith(".scope"))
+        user = podman.Rootless.USER
+        assert path.startswith(f"/user.slice/user-{user}.slice/user@{user}.service/user.slice/libpod-"), path
+        of_user = ("--user", f"--machine={user}@")
+        assert systemd_says(scope, "Delegate", *of_user) == "yes"
+        assert cgroup_value(pid, "memory", "", "memory.max") == str(64 * MIB)
+        if client.runtime != "crun":  # which writes the kernel's files only
+            assert systemd_says(scope, "MemoryMax", *of_user) == str(64 * MIB)
+            assert systemd_says(scope, "TasksMax", *of_user) == "30"
+        assert client.out("exec", "one", "echo", "inside") == "inside"
+        client.cli("pause", "one")
+        client.cli("unpause", "one")
+        client.cli("update", "--memory", "96m", "one")
+        assert cgroup_value(pid, "memory", "", "memory.max") == str(96 * MIB)
+        client.clean()
+        until(lambda: systemd_says(scope, "LoadState", *of_user) == "not-found", "the scope to be gone")
+
+    users.run(script)
+
+
+def systemd_says(unit: str, what: str, *flags: str) -> str:
+    """One property of a unit. flags: of systemctl, if it is not the host's systemd."""
+    command = ["systemctl", *flags, "show", "--property", what, "--value", unit]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -6,7 +6,7 @@ import pytest
 
 from minicontainer.cgroup.systemd import Unit, expand, full_name
 from minicontainer.cgroup.unit_properties import of_annotations, of_devices, of_resources, round_quota, variant
-from minicontainer.errors import Conflict, UsageError
+from minicontainer.errors import Conflict, Unsupported, UsageError
 
 MIB = 1 << 20
 INFINITY = (1 << 64) - 1
@@ -25,6 +25,17 @@ INFINITY = (1 << 64) - 1
 def test_a_path_names_a_scope_in_a_slice(v2, asked, full, path):
     assert full_name(asked, "web") == full
     assert Unit(v2.detect(), full).path == path
+
+
+def test_a_users_unit_lies_below_the_users_manager(v2):
+    full = full_name(":libpod:x", "web", "/user.slice/user-7.slice/user@7.service")
+    assert full == "user.slice:libpod:x:/user.slice/user-7.slice/user@7.service"
+    assert Unit(v2.detect(), full).path == "/user.slice/user-7.slice/user@7.service/user.slice/libpod-x.scope"
+
+
+def test_a_users_unit_needs_cgroup_v2(hybrid):
+    with pytest.raises(Unsupported, match="without root needs cgroup v2"):
+        Unit(hybrid.detect(), "user.slice:p:x:/user.slice").create_ops({})
 
 
 @pytest.mark.parametrize(
