@@ -101,15 +101,23 @@ def _unified(unified: dict, version: int) -> list[Property]:
     out: list[Property] = []
     for file, value in unified.items():
         words = value.split()
-        if file in _UNIFIED and words and (words[0] == "max" or words[0].isdigit()):
-            out.append((_UNIFIED[file], ("t", _INFINITY if words[0] == "max" else int(words[0]))))
-        elif file == "cpu.max" and words and (words[0] == "max" or words[0].isdigit()):
-            period = int(words[1]) if len(words) > 1 else 100000
-            out.append(("CPUQuotaPeriodUSec", ("t", period)))
-            out.append(("CPUQuotaPerSecUSec", ("t", _INFINITY if words[0] == "max" else _per_second(int(words[0]), period))))
+        numbers = [_INFINITY if word == "max" else int(word) for word in words if word == "max" or _is_plain(word)]
+        if len(numbers) < len(words) or not words:
+            numbers = []  # a form of the kernel's that is not systemd's: the kernel judges it
+        if file in _UNIFIED and numbers:
+            out.append((_UNIFIED[file], ("t", numbers[0])))
+        elif file == "cpu.max" and numbers:
+            period = numbers[1] if len(numbers) > 1 else 100000
+            if 0 < period < _INFINITY:
+                out.append(("CPUQuotaPeriodUSec", ("t", period)))
+                out.append(("CPUQuotaPerSecUSec", ("t", _INFINITY if words[0] == "max" else _per_second(numbers[0], period))))
         elif file in ("cpuset.cpus", "cpuset.mems") and version >= 244:
             out.append(("AllowedCPUs" if file == "cpuset.cpus" else "AllowedMemoryNodes", ("ay", _bits(value, file))))
     return out
+
+
+def _is_plain(word: str) -> bool:
+    return word.isascii() and word.isdigit() and int(word) < 1 << 50  # so that µs a second fit as well
 
 
 def of_devices(entries: list[dict]) -> list[Property]:
@@ -150,12 +158,25 @@ def of_annotations(annotations: dict[str, str]) -> list[Property]:
                 if signature not in _NUMBERS:
                     raise ValueError("not a number")
                 name, signature, value = f"{name[:-3]}USec", "t", int(value * 1000000)  # type: ignore[operator]  # a number
-        except ValueError as e:
+            _check_range(signature, value)
+        except (ValueError, OverflowError) as e:  # OverflowError: 1e999 seconds
             raise UsageError(
                 f"annotation {key}={text} value parse error: {e}", "write it like 'text', true, 7 or uint64 7"
             ) from None
         out.append((name, (signature, value)))
     return out
+
+
+_BITS = {"y": 8, "q": 16, "u": 32, "t": 64, "n": 16, "i": 32, "x": 64}
+
+
+def _check_range(signature: str, value: object) -> None:
+    """ValueError for a number that its type can't hold, which D-Bus would not take."""
+    bits = _BITS.get(signature[-1], 0)
+    low, high = (-(1 << bits - 1), 1 << bits - 1) if signature[-1] in "nix" else (0, 1 << bits)
+    numbers: list[int] = value if isinstance(value, list) else [value]  # type: ignore[list-item]  # numbers, by their signature
+    if bits and not all(low <= each < high for each in numbers):
+        raise ValueError(f"out of range for {signature[-1]} (D-Bus)")
 
 
 def variant(text: str) -> tuple[str, object]:

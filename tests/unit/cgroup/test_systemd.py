@@ -143,6 +143,23 @@ def test_what_is_no_value_is_refused(text):
         variant(text)
 
 
+@pytest.mark.parametrize("text", ["uint64 -7", "99999999999", "byte 256", "[1, 99999999999]"])
+def test_a_number_that_its_type_cant_hold_is_refused(text):
+    with pytest.raises(UsageError, match="out of range"):
+        of_annotations({"org.systemd.property.Weight": text})
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1"])
+def test_seconds_that_are_no_time_are_refused(text):
+    with pytest.raises(UsageError, match="value parse error"):
+        of_annotations({"org.systemd.property.TimeoutStopSec": text})
+
+
+@pytest.mark.parametrize("value", ["25000 x", "25000 0", "², 7", "9" * 30, "25000 max", ""])
+def test_a_value_of_unified_that_systemd_has_no_form_for_is_left_to_the_kernel(value):
+    assert of_resources({"unified": {"cpu.max": value}}, v2=True, version=252) == []
+
+
 def test_annotations_are_properties():
     prefix = "org.systemd.property."
     assert of_annotations({f"{prefix}CollectMode": "'inactive'", "other": "x", f"{prefix}TimeoutStopSec": "7"}) == [
