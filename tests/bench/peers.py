@@ -60,10 +60,14 @@ def tarball_of_files(busybox: str, files: int, tarball: str) -> None:
 
 class Bundle:
     """An OCI bundle that runs `true` in the busybox rootfs, and a runtime that runs it (`runc spec` as it is, but
-    for the command and the terminal). The runtimes make no network and no overlay, and set no limits."""
+    for the command and the terminal). The runtimes make no network and no overlay, and set no limits.
 
-    def __init__(self, directory: str, tarball: str) -> None:
+    unified: on a hybrid host all of them see its unified hierarchy alone: cgroup v2, if without its controllers.
+    """
+
+    def __init__(self, directory: str, tarball: str, *, unified: bool = False) -> None:
         self.directory = directory
+        self.unified = unified
         self.ids = count(1)
         self.namespaces: list[int] = []
         os.makedirs(f"{directory}/rootfs")
@@ -86,12 +90,15 @@ class Bundle:
         crun refuses hybrid cgroups, so there it runs in a mount namespace that lacks the unified hierarchy.
         """
         if os.path.exists(UNIFIED) and not self.namespaces:
-            script = f"mount --make-rprivate / && umount {UNIFIED}"
-            self.namespaces.append(namespace("mnt", script))
+            change = f"umount {UNIFIED}"
+            if self.unified:
+                change = f"mount --bind {UNIFIED} /mnt && umount --recursive /sys/fs/cgroup && mount --move /mnt /sys/fs/cgroup"
+            self.namespaces.append(namespace("mnt", f"mount --make-rprivate / && {change}"))
+        inside = tuple(self.namespaces)
         return {
-            "minicontainer-oci": (INSTALLED_OCI, ()),
-            "runc": (program("runc", "runc"), ()),
-            "crun": (program("crun", "crun"), tuple(self.namespaces)),
+            "minicontainer-oci": (INSTALLED_OCI, inside if self.unified else ()),
+            "runc": (program("runc", "runc"), inside if self.unified else ()),
+            "crun": (program("crun", "crun"), inside),
         }
 
     def runc(self) -> Contestant:
