@@ -13,7 +13,7 @@ declare -A sets=(
             mmdebstrap busybox-static xz-utils zstd
             ca-certificates curl prometheus procps strace attr shellcheck"
     # the guest with pure cgroup v2
-    [vm]="qemu-system-x86 busybox-static kmod"
+    [vm]="qemu-system-x86 busybox-static kmod systemd-sysv dbus-user-session libpam-systemd"
     # what the client tests and the benchmark compare with
     [peers]="docker.io podman runc crun containerd conmon criu iptables skopeo buildah uidmap util-linux
              catatonit containernetworking-plugins slirp4netns fuse-overlayfs prometheus-alertmanager docker-registry
