@@ -51,7 +51,8 @@ def assemble(rules: list[Rule]) -> bytes:
     for rule in reversed(rules):
         if rule.everything():
             return b"".join(code) + _return(rule.allow)
-        code.append(_match(rule))
+        if max(rule.major, rule.minor) < 1 << 31:  # no device has a larger number (MAJOR and MINOR of kdev_t.h), and it would not fit
+            code.append(_match(rule))
     return b"".join(code) + _return(True)
 
 

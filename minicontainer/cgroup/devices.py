@@ -68,7 +68,9 @@ def parse(entries: list[dict]) -> list[Rule]:
         kind, access = entry.get("type") or "a", entry.get("access") or "rwm"
         if kind not in ("a", "b", "c") or not set(access) <= set("rwm"):
             raise LimitError(f"{LIMIT}: type {kind!r} with access {access!r} is no rule", "type is a, b or c, access some of rwm")
-        major, minor = (_ANY if (value := number(entry, key, LIMIT)) is None else value for key in ("major", "minor"))
+        major, minor = (
+            _ANY if (value := number(entry, key, LIMIT, high=(1 << 32) - 1)) is None else value for key in ("major", "minor")
+        )
         rule = Rule(bool(entry.get("allow")), kind, major, minor, frozenset(access))
         if rule.everything():
             rules.clear()

@@ -68,7 +68,7 @@ def run(code: bytes, type: str, major: int, minor: int, access: str) -> bool:
     raise AssertionError("the program does not end")
 
 
-NUMBERS = st.one_of(st.none(), st.integers(1, 3))
+NUMBERS = st.one_of(st.none(), st.integers(1, 3), st.sampled_from([(1 << 31) - 1, 1 << 31, (1 << 32) - 1]))
 RULES = st.lists(
     st.builds(
         rule, st.booleans(), st.sampled_from("abc"), NUMBERS, NUMBERS, st.sampled_from(["r", "w", "m", "rw", "rm", "wm", "rwm"])
@@ -145,7 +145,7 @@ def test_v1_lists_read_back_what_was_allowed():
     assert not settings[0].same(settings[0].value, "a *:* rwm\n")
 
 
-@pytest.mark.parametrize("bad", [{"type": "x"}, {"access": "rx"}, {"major": "1"}])
+@pytest.mark.parametrize("bad", [{"type": "x"}, {"access": "rx"}, {"major": "1"}, {"minor": 1 << 32}])
 def test_malformed_rules_are_refused(bad):
     with pytest.raises(LimitError, match="device rules"):
         parse([{"allow": True, **bad}])
