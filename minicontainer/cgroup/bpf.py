@@ -51,7 +51,7 @@ def assemble(rules: list[Rule]) -> bytes:
     for rule in reversed(rules):
         if rule.everything():
             return b"".join(code) + _return(rule.allow)
-        if max(rule.major, rule.minor) < 1 << 31:  # no device has a larger number (MAJOR and MINOR of kdev_t.h), and it would not fit
+        if max(rule.major, rule.minor) < 1 << 31:  # what would not fit is no device's number (kdev_t.h: 12 and 20 bits)
             code.append(_match(rule))
     return b"".join(code) + _return(True)
 

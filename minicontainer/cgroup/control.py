@@ -112,7 +112,7 @@ def remove(group: str, timeout_seconds: float) -> None:
     """Removes a group and those below it; nothing if it is gone. KernelError if processes stay in it for that long."""
 
     def removed() -> bool:
-        return _rmdir(group) or all(_rmdir(below) for below in tree.groups(group))
+        return _rmdir(group) or all(_rmdir(name, at) for at, name in tree.each(group))
 
     if not wait_until(removed, timeout_seconds):
         pids = tree.pids(group)
@@ -124,10 +124,10 @@ def remove(group: str, timeout_seconds: float) -> None:
         )
 
 
-def _rmdir(group: str) -> bool:
-    """Whether the group is gone now."""
+def _rmdir(group: str, at: int | None = None) -> bool:
+    """Whether the group (at: in this folder) is gone now."""
     try:
-        os.rmdir(group)
+        os.rmdir(group, dir_fd=at)
     except OSError as e:
         if e.errno in (ENOENT, ENODEV):
             return True

@@ -31,7 +31,7 @@ def hugetlb(resources: dict, group: Group, v2: bool) -> list[Setting]:
         size = str(entry.get("pageSize"))
         limit = f"huge page limit of {size} pages"
         unit = {"KB": 1, "MB": 1 << 10, "GB": 1 << 20}.get(size[-2:])
-        if unit is None or not size[:-2].isdigit():
+        if unit is None or not size[:-2].isdecimal():
             raise LimitError(f'huge page limit: page size "{size}" is not like 2MB or 1GB', "see /sys/kernel/mm/hugepages")
         if not os.path.isdir(f"{group.sys}/kernel/mm/hugepages/hugepages-{int(size[:-2]) * unit}kB"):
             raise Unsupported(
@@ -116,11 +116,11 @@ def _same_unified(asked: str, got: str) -> bool:
     """Equal; or a size with K, M, G in bytes; or the first word, or a key's line, of what is there."""
     asked, got = asked.strip(), got.strip()
     scale = {"K": 10, "M": 20, "G": 30, "T": 40}.get(asked[-1:].upper())
-    if scale and asked[:-1].isdigit():
+    if scale and asked[:-1].isdecimal():
         asked = str(int(asked[:-1]) << scale)
     if asked.split() == got.split() or asked == got.split(" ")[0] or same_number(asked, got):
         return True
-    if asked.isdigit():
+    if asked.isdecimal():
         return same_bytes(asked, got)
     if set(asked) <= set("0123456789,-"):
         return same_list(asked, got)

@@ -97,7 +97,7 @@ def cpu_numbers(text: str, limit: str) -> set[int]:
     numbers: set[int] = set()
     for part in text.strip().split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or len(first) > 5 or len(last) > 5:
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(first) > 5 or len(last) > 5:
             raise LimitError(f'{limit}: "{text}" is not a list of numbers', "write it like 0-3 or 0,2")
         if dash and int(last) < int(first):
             raise LimitError(f'{limit}: "{part}" runs backwards', f"write {last}-{first}")
@@ -131,8 +131,8 @@ def same_bytes(asked: str, got: str) -> bool:
     """Bytes, which the kernel rounds down to whole pages; "max" and -1 are no limit."""
     got = got.strip()
     if asked in ("-1", "max"):
-        return got == "max" or (got.isdigit() and int(got) >= _V1_UNLIMITED_BYTES)
-    if got == "max" or not got.isdigit():
+        return got == "max" or (got.isdecimal() and int(got) >= _V1_UNLIMITED_BYTES)
+    if got == "max" or not got.isdecimal():
         return False
     if int(asked) >= _V1_UNLIMITED_BYTES:
         return int(got) >= _V1_UNLIMITED_BYTES

@@ -59,30 +59,18 @@ def remove_files(container: Container, name: str = "", *, volumes: bool = True) 
 
 
 def remove_tree(path: str) -> None:
-    """Removes a folder and all below it by descriptors; no symlink in it is followed, and one that is gone is no error."""
+    """Removes a folder and all below it, however deep; no symlink in it is followed, and one that is gone is no error."""
+    from minicontainer.image import trash
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        _empty(fd)
+        trash.empty(fd)
     finally:
         os.close(fd)
     os.rmdir(path)
-
-
-def _empty(fd: int) -> None:
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                below = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-                try:
-                    _empty(below)
-                finally:
-                    os.close(below)
-                os.rmdir(entry.name, dir_fd=fd)
-            else:
-                os.unlink(entry.name, dir_fd=fd)
 
 
 def reclaim(config: Config) -> list[str]:

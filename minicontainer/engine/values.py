@@ -26,7 +26,7 @@ def whole_number(text: str) -> int:
     try:
         if text.strip() != text or len(text) - len(digits) > 1:
             raise ValueError(text)
-        octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
+        octal = len(digits) > 1 and digits[0] == "0" and digits.isdecimal()
         number = int(text, 8 if octal else 0)
     except ValueError:
         raise ValueError("must be a whole number") from None
@@ -82,7 +82,7 @@ def _decimal(text: str) -> tuple[int, int]:
     """A decimal number as (numerator, denominator), exactly."""
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, fraction = mantissa.partition(".")
-    if not (whole.lstrip("+-") + fraction).isdigit() or (fraction and not fraction.isdigit()):
+    if not (whole.lstrip("+-") + fraction).isdecimal() or (fraction and not fraction.isdecimal()):
         raise ValueError(text)
     power = (int(exponent) if "e" in text.lower() else 0) - len(fraction)
     if abs(power) > 400:
@@ -103,7 +103,7 @@ def duration_seconds(text: str) -> float:
         number, unit = rest[:unit_at], rest[unit_at:next_at]
         if unit_at and not unit:
             raise ValueError(f'missing unit in duration "{text}" (ns, us, ms, s, m or h)')
-        if unit not in _DURATION_SECONDS or not number.replace(".", "", 1).isdigit():
+        if unit not in _DURATION_SECONDS or not number.replace(".", "", 1).isdecimal():
             raise ValueError(f'invalid duration "{text}" (like 90s or 1h30m)')
         total += float(number) * _DURATION_SECONDS[unit]
         rest = rest[next_at:]
@@ -186,9 +186,9 @@ def signal_number(text: str) -> int:
 
     name = text.upper().removeprefix("SIG")
     base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
-    if name.isdigit():
+    if name.isdecimal():
         number = int(name)
-    elif sign and base in ("RTMIN", "RTMAX") and offset.isdigit():
+    elif sign and base in ("RTMIN", "RTMAX") and offset.isdecimal():
         number = getattr(_signal, "SIG" + base) + int(sign + offset)
     else:
         number = getattr(_signal, "SIG" + name, 0) if name.isalnum() else 0
@@ -209,7 +209,7 @@ def restart_policy(text: str) -> tuple[str, int]:
     name = name or ("" if colon else "no")
     if name not in ("no", "always", "unless-stopped", "on-failure"):
         raise ValueError(f"unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
-    if count and not count.isdigit():
+    if count and not count.isdecimal():
         raise ValueError("maximum retry count must be an integer")
     if count and name != "on-failure":
         raise ValueError("maximum retry count can only be used with 'on-failure'")
@@ -234,7 +234,7 @@ def log_option(text: str) -> tuple[str, int]:
         if not size:
             raise ValueError("max-size must be a positive number, or -1 for no limit")
         return key, size
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise ValueError("max-file cannot be less than 1")
     return key, int(value)
 

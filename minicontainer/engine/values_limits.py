@@ -80,7 +80,7 @@ def cpu_set(text: str) -> set[int]:
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) > 8191:
+        if not first.isdecimal() or (dash and not last.isdecimal()) or int(last or first) > 8191:
             raise ValueError(f"invalid format: {text} (like 0-3 or 0,2)")
         if int(last or first) < int(first):
             raise ValueError(f"invalid range: {part}")
@@ -97,7 +97,7 @@ def cpu_list(text: str) -> str:
 
 def blkio_weight(text: str) -> int:
     """A block I/O weight: 10 to 1000, or 0 for none."""
-    if not text.isdigit() or not (text == "0" or 10 <= int(text) <= 1000):
+    if not text.isdecimal() or not (text == "0" or 10 <= int(text) <= 1000):
         raise ValueError("Range of blkio weight is from 10 to 1000")
     return int(text)
 
@@ -123,7 +123,7 @@ def throttle_bps(text: str) -> tuple[str, int]:
 def throttle_iops(text: str) -> tuple[str, int]:
     """ "/dev/sda:1000" as (path, operations per second)."""
     path, rate = _device_and_value(text, "<device-path>:<number>")
-    if not rate.isdigit():
+    if not rate.isdecimal():
         raise ValueError(
             f"invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer"
         )
@@ -166,7 +166,7 @@ def device_cgroup_rule(text: str) -> DeviceRule:
     """ "c 10:229 rwm", "b *:* r", "a *:* rwm" as an OCI rule that allows it."""
     parts = text.split(" ")
     major, colon, minor = parts[1].partition(":") if len(parts) == 3 else ("", "", "")
-    numbers = all(number == "*" or number.isdigit() for number in (major, minor))
+    numbers = all(number == "*" or number.isdecimal() for number in (major, minor))
     if not colon or not numbers or parts[0] not in ("a", "b", "c") or not _is_access(parts[2]):
         raise ValueError(f"invalid device cgroup format '{text}' (like 'c 10:229 rwm')")
     return {

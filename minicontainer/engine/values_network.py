@@ -86,7 +86,7 @@ def exposed_ports(text: str) -> list[str]:
     protocol = protocol or "tcp"
     if protocol not in ("tcp", "udp", "sctp"):
         raise ValueError(f"invalid protocol: {protocol} (tcp, udp or sctp)")
-    if not first.isdigit() or not (last.isdigit() if dash else True):
+    if not first.isdecimal() or not (last.isdecimal() if dash else True):
         raise ValueError(f"invalid port or range: {ports} (like 80 or 8000-8010)")
     low, high = int(first), int(last or first)
     if not 1 <= low <= high <= 65535:

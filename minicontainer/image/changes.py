@@ -90,7 +90,7 @@ def _workdir(config: dict, rest: str) -> None:
 
 def _stopsignal(config: dict, rest: str) -> None:
     name = _single(rest, config)
-    known = name.isdigit() and 0 < int(name) <= signal.SIGRTMAX
+    known = name.isdecimal() and 0 < int(name) <= signal.SIGRTMAX
     if not known and "SIG" + name.upper().removeprefix("SIG") not in signal.Signals.__members__:
         raise ValueError(f"'{name}' is no signal")
     config["StopSignal"] = name
@@ -110,7 +110,7 @@ def _healthcheck(config: dict, rest: str) -> None:
         key = _CHECK_FLAGS.get(flag)
         if key is None or not equals:
             raise ValueError(f"'{words[0]}' is none of --interval= --timeout= --start-period= --retries=")
-        if key == "Retries" and not value.isdigit():
+        if key == "Retries" and not value.isdecimal():
             raise ValueError(f"--retries={value} is no number")
         check[key] = int(value) if key == "Retries" else _nanoseconds(value)
         words = words[1].split(None, 1) if len(words) > 1 else []

@@ -48,7 +48,7 @@ class LayerSizes:
     def _round(self) -> Iterator[None]:
         """One walk through all folders, those never walked first; yields after each folder that it read."""
         for top in sorted(self._folders, key=lambda folder: folder in self._sizes):
-            total, left = 0, [top]
+            total, left, whole = 0, [top], True
             seen: set[int] = set()
             while left:
                 try:
@@ -62,11 +62,16 @@ class LayerSizes:
                             elif info.st_nlink > 1:
                                 seen.add(info.st_ino)
                             total += info.st_blocks * _BLOCK_BYTES
-                except FileNotFoundError:
+                except (FileNotFoundError, NotADirectoryError):
                     pass  # removed since it was listed: it uses nothing
+                except OSError:
+                    whole = False  # nested deeper than a path goes, as the container may: no figure is better than a wrong one
                 if left:
                     yield
-            self._sizes[top] = total
+            if whole:
+                self._sizes[top] = total
+            else:
+                self._sizes.pop(top, None)
             yield
 
 

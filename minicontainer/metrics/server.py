@@ -31,7 +31,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     try:
         ip_address(host)
-        if colon and port.isdigit() and int(port) <= 65535:
+        if colon and port.isdecimal() and int(port) <= 65535:
             return host, int(port)
     except ValueError:
         pass  # said below

@@ -29,7 +29,7 @@ class Subnet:
             number = int.from_bytes(_socket.inet_pton(family, address), "big")
         except (OSError, ValueError):
             number = -1
-        if number < 0 or not slash or not length.isdigit() or not 8 <= int(length) <= self.bits - 2:
+        if number < 0 or not slash or not length.isdecimal() or not 8 <= int(length) <= self.bits - 2:
             raise UsageError(f'{setting} = "{text}" is no subnet', f'write it as in "{example}", with room for two hosts')
         self.prefix = int(length)
         self.base = number >> (self.bits - self.prefix) << (self.bits - self.prefix)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -290,3 +291,29 @@ def test_many_at_once_share_a_parent_that_none_of_them_has_made_yet(hierarchy):
     for g in groups:
         with inside(g, "exec sleep 1000"):
             g.verify({"pids": {"limit": 5}})
+
+
+def test_groups_nested_deeper_than_a_path_goes_can_be_ended(hierarchy: Hierarchy) -> None:
+    """A container with a cgroup tree of its own may nest groups as it likes; what is in them is still found, killed, removed."""
+    group = Cgroup(hierarchy, f"/{PARENT}/deep")
+    run(group.create_ops({}))
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    here = os.getcwd()
+    try:
+        for directory in group.directories():
+            os.chdir(directory)
+            for _ in range(25):  # of 200 characters: PATH_MAX is 4,096
+                os.mkdir("d" * 200)
+                os.chdir("d" * 200)
+            if not directory.startswith(hierarchy.mounts.get("cpuset", "none")):  # where each level would want CPUs
+                Path("cgroup.procs").write_text(str(sleeper.pid))
+        os.chdir(here)
+        assert group.pids() == [sleeper.pid]
+        assert group.kill()
+        assert sleeper.wait() == -9
+        group.remove()
+        assert not group.exists()
+    finally:
+        os.chdir(here)
+        sleeper.kill()
+        sleeper.wait()

@@ -45,6 +45,20 @@ def test_every_layer_gets_its_turn_and_one_that_is_gone_is_forgotten(tmp_path):
     assert sizes.get(layers[1]) is None
 
 
+def test_a_layer_nested_deeper_than_a_path_goes_has_no_figure_and_the_others_have(tmp_path, monkeypatch):
+    layers = [str(tmp_path / name) for name in "ab"]
+    for layer in layers:
+        os.mkdir(layer)
+    monkeypatch.chdir(layers[0])
+    for _ in range(30):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    sizes = LayerSizes()
+    for _ in range(3):
+        sizes.advance(layers, budget_seconds=10)
+    assert sizes.get(layers[0]) is None and sizes.get(layers[1]) is not None
+
+
 def test_inodes_are_those_of_the_file_system(tmp_path):
     found = inodes(str(tmp_path))
     assert not found or 0 < found["fs_inodes_free"] <= found["fs_inodes_total"]
