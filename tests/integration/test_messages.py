@@ -90,6 +90,7 @@ def test_name_taken(engine: Engine) -> None:
 def test_port_taken_by_a_container(engine: Engine) -> None:
     """A port that another container has is refused, and says whose it is; nothing of the second container stays."""
     engine.ok("run", "-d", "--name", "first", "-p", "127.0.0.1:18081:80", IMAGE, "sleep", "600")
+    until(lambda: os.path.exists(engine.field("first", "{{.LogPath}}")), "its monitor has begun the log")
     before = picture(engine)
     done = engine.do("run", "--rm", "-p", "127.0.0.1:18081:80", IMAGE, "true")
     assert done.code == 125
