@@ -85,12 +85,16 @@ def users(passable: str, busybox_tarball: str) -> Iterator[Both]:
     os.chmod(busybox_tarball, 0o644)
     subprocess.run(["useradd", "--uid", str(user), "--no-create-home", "--no-log-init", "mctest-user"], check=True)
     try:
+        # Else logind ends the user's systemd 10 s after the last session, and what systemd_says() opens is one.
+        subprocess.run(["loginctl", "enable-linger", "mctest-user"], check=True)
         subprocess.run(["systemctl", "start", f"user@{user}.service"], check=True)
         ours = podman.Rootless(passable, readme.block("toml", "[engine.runtimes]", OURS), "minicontainer", "systemd")
         with ours.beside_its_own(busybox_tarball) as both:
             yield both
     finally:
+        subprocess.run(["loginctl", "disable-linger", "mctest-user"], check=False)
         subprocess.run(["systemctl", "stop", f"user@{user}.service"], check=True)
+        until(lambda: subprocess.run(["pkill", "-KILL", "-u", str(user)], check=False).returncode == 1, "no process of the user")
         subprocess.run(["userdel", "mctest-user"], check=True)
 
 
