@@ -78,7 +78,7 @@ def run(suite: Suite, folder: str, program: str, runtime: Runtime, scratch: str,
     work = tempfile.mkdtemp(dir=scratch)
     os.chmod(work, 0o755)
     os.symlink(f"{folder}/tests", f"{work}/tests")  # some look for their helpers below the current folder
-    before = orphan.not_mounted()
+    before, null = orphan.not_mounted(), os.stat("/dev/null")
     environment = {**os.environ, "TMPDIR": work, **suite.variables(folder, runtime.script)}
     status, output = terminal.run(
         runtime.prefix() + suite.command(folder, program),
@@ -89,6 +89,7 @@ def run(suite: Suite, folder: str, program: str, runtime: Runtime, scratch: str,
     left = runtime.delete_all()
     orphans = orphan.end_all()
     orphan.sweep(suite.cgroups, before)
+    os.chown("/dev/null", null.st_uid, null.st_gid)  # crun, with it as a stream, gives it to the container's user
     with open(f"{out}/{suite.name}.{program}.{runtime.name}.log", "w") as f:
         f.write(f"{output}\n# status {status}; left behind: containers {left}, processes {orphans}\n")
     assertions, planned = tap.read(output)
