@@ -34,7 +34,7 @@ def broken() -> str:
     if not CRIU:
         return "criu is not installed"
     done = subprocess.run([CRIU, "check"], capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"criu check: {done.stderr.strip().splitlines()[0]}"
+    return "" if done.returncode == 0 else f"criu check: {(done.stderr.strip() or f'status {done.returncode}').splitlines()[0]}"
 
 
 class Box:
